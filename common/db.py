@@ -1,0 +1,157 @@
+"""Database work: transactions that retry contention once, and calls from the event loop.
+
+Two rules are kept here so that nobody else has to remember them.
+
+*Transactions.* ``@transact`` runs a function in one transaction. SQLite has a single writer whose waiters poll
+with sleeps, so writers of one process queue on a lock first. A deadlock or a lock timeout is tried once more,
+then it is ``Busy``.
+
+*Event loop.* ``await db(fn, ...)`` runs ``fn`` in a thread of our own executors (``thread_sensitive`` would put
+all of a process's calls on one thread) and is shielded: a cancellation is raised only once the call has ended,
+so its outcome is always known to the database and never half-known to the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from django.conf import settings
+from django.db import DatabaseError, OperationalError, connection, connections, transaction
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Now
+
+from common.errors import Busy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CONTENTION = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock timeout
+_sqlite_writer = threading.RLock()
+
+
+def is_contention(error: DatabaseError) -> bool:
+    """Tell whether ``error`` means "somebody else held it", so that trying again can help."""
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state in _CONTENTION or "database is locked" in str(error)
+
+
+@contextmanager
+def _transaction() -> Iterator[None]:
+    if connection.vendor == "sqlite":
+        with _sqlite_writer, transaction.atomic():
+            yield
+    else:
+        with transaction.atomic():
+            yield
+
+
+def transact(fn: Callable[P, T]) -> Callable[P, T]:
+    """Run the decorated function in one transaction of its own.
+
+    Inside another transaction it joins that one. Contention at the outermost level is retried once.
+
+    Raises:
+        Busy: the second try met contention too; nothing was stored.
+    """
+
+    @functools.wraps(fn)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        if connection.in_atomic_block:
+            with transaction.atomic():
+                return fn(*args, **kwargs)
+        try:
+            with _transaction():
+                return fn(*args, **kwargs)
+        except OperationalError as error:
+            if not is_contention(error):
+                raise
+        try:
+            with _transaction():
+                return fn(*args, **kwargs)
+        except OperationalError as error:
+            if is_contention(error):
+                raise Busy from error
+            raise
+
+    return run
+
+
+def seconds_ago(seconds: float) -> CombinedExpression:
+    """Return an expression for the moment ``seconds`` before now on the database's clock.
+
+    Leases are written and compared with that one clock, so hosts need not agree on the time.
+    """
+    return Now() - timedelta(seconds=seconds)
+
+
+#: Now, on the database's clock.
+db_now = Now
+
+
+class _Executors:
+    """Threads for database work, made on first use.
+
+    ``follow`` is apart and small: hundreds of followers must never hold the connections that requests need.
+    """
+
+    def __init__(self) -> None:
+        pool = settings.DATABASE_POOL if hasattr(settings, "DATABASE_POOL") else 8
+        self._sizes = {"work": max(1, pool // 2), "follow": max(1, pool // 4)}
+        self._made: dict[str, ThreadPoolExecutor] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> ThreadPoolExecutor:
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = ThreadPoolExecutor(self._sizes[name], thread_name_prefix=f"db-{name}")
+            return self._made[name]
+
+
+@functools.cache
+def _executors() -> _Executors:
+    return _Executors()
+
+
+def release_connections() -> None:
+    """Give this thread's connections back: to the pool where there is one, else close only broken ones."""
+    for wrapper in connections.all(initialized_only=True):
+        if wrapper.in_atomic_block:
+            continue
+        if wrapper.vendor == "postgresql" or wrapper.errors_occurred:
+            wrapper.close()
+
+
+def _call(fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        release_connections()
+
+
+async def db(
+    fn: Callable[..., T], *args: Any, pool: Literal["work", "follow"] = "work", **kwargs: Any
+) -> T:
+    """Run ``fn(*args, **kwargs)`` in a database thread and return what it returns.
+
+    A cancellation that arrives meanwhile is raised after the call has ended, never in its middle.
+    """
+    loop = asyncio.get_running_loop()
+    call = loop.run_in_executor(_executors().get(pool), _call, fn, args, kwargs)
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        while not call.done():
+            try:
+                await asyncio.wait([call])
+            except asyncio.CancelledError:
+                continue
+        if not call.cancelled():
+            call.exception()  # seen: the caller is being cancelled and cannot take it
+        raise

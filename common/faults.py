@@ -1,0 +1,31 @@
+"""Named fault points: places where a test can make the process stop, fail or wait.
+
+They do nothing unless armed, and settings refuse to arm them from the environment outside ``DEBUG``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from django.conf import settings
+
+_hooks: dict[str, Callable[[], None]] = {}
+
+
+def reach(name: str) -> None:
+    """Say that execution has reached ``name``; armed, the process dies at once or the test's hook runs."""
+    if _hooks and (hook := _hooks.get(name)):
+        hook()
+    if settings.FAULT_POINTS and name in settings.FAULT_POINTS:
+        os._exit(86)
+
+
+def arm(name: str, hook: Callable[[], None]) -> None:
+    """Run ``hook`` in the reaching thread whenever ``name`` is reached, until ``disarm_all``."""
+    _hooks[name] = hook
+
+
+def disarm_all() -> None:
+    """Forget every hook."""
+    _hooks.clear()

@@ -1,0 +1,236 @@
+"""All settings, from the environment. ``docs/settings.md`` explains each of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import environ
+from csp.constants import NONE, SELF
+
+from config.env import BadSetting, Reader
+
+ROOT = Path(__file__).resolve().parent.parent
+environ.Env.read_env(os.environ.get("ENV_FILE", ROOT / ".env"))
+env = Reader()
+
+# --- where things are -----------------------------------------------------------------
+DATA_DIR = Path(env.text("DATA_DIR", str(ROOT / "var"))).expanduser().absolute()
+DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{DATA_DIR / 'holdfast.sqlite3'}")
+REDIS_URL = env.text("REDIS_URL")
+#: One process serves, works and sweeps; broker and channel layer live in its memory.
+EMBEDDED = not REDIS_URL
+
+# --- Django ---------------------------------------------------------------------------
+DEBUG = env.flag("DEBUG", default=False)
+#: Empty until ``manage.py up`` generates one into DATA_DIR; a system check refuses to go on without.
+SECRET_KEY = env.text("SECRET_KEY")
+_key_file = DATA_DIR / "secret_key"
+if not SECRET_KEY and _key_file.is_file():
+    SECRET_KEY = _key_file.read_text().strip()
+SECRET_KEY_MISSING = not SECRET_KEY
+if SECRET_KEY_MISSING:
+    SECRET_KEY = "insecure-" + "0" * 50  # lets commands such as `check` say what is wrong
+
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.number("PORT", 8000)
+BASE_URL = env.text("BASE_URL").rstrip("/")
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", ("127.0.0.1", "localhost", "[::1]"))
+CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS")
+SIGNUP = env.one_of("SIGNUP", ("open", "closed", "invite"), "closed")
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "csp",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "approvals",
+    "copilot",
+    "chat",
+    "linking",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- database ---------------------------------------------------------------------------
+DATABASES = {"default": env.database("DATABASE_URL", DATABASE_URL)}
+_database = DATABASES["default"]
+if _database["ENGINE"].endswith("sqlite3"):
+    _database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 5,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+else:
+    # A pool of explicit size: what a process holds at most is known before it is needed.
+    DATABASE_POOL = env.number("DATABASE_POOL", 10, least=2)
+    _database["CONN_MAX_AGE"] = 0
+    _database["OPTIONS"] = {
+        **_database.get("OPTIONS", {}),
+        "pool": {"min_size": 1, "max_size": DATABASE_POOL, "timeout": 10},
+        "options": "-c lock_timeout=3000 -c idle_in_transaction_session_timeout=60000",
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+ATOMIC_REQUESTS = False
+
+# --- people -----------------------------------------------------------------------------
+AUTH_USER_MODEL = "copilot.User"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "login"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+#: Called by every surface with the value of an `Authorization: Bearer` header.
+KEY_AUTHENTICATOR = "linking.keys.authenticate_key"
+SESSION_COOKIE_NAME = "holdfast_session"
+CSRF_COOKIE_NAME = "holdfast_csrf"
+if BASE_URL.startswith("https://"):
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- pages ------------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+# Served from the apps' own folders: no collectstatic step on a laptop.
+WHITENOISE_USE_FINDERS = True
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+# --- REST -------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "common.auth.BearerAuthentication",
+        "common.auth.CookieAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "common.errors.rest_exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Holdfast",
+    "DESCRIPTION": "A self-hosted copilot: sessions, messages and durable turns.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+# --- channels and celery ------------------------------------------------------------------
+if EMBEDDED:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}}
+else:
+    # "pubsub" keeps nothing in Redis and is several times faster; "queue" is the older one.
+    _layer = env.one_of("CHANNEL_LAYER", ("pubsub", "queue"), "pubsub")
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": {
+                "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
+                "queue": "channels_redis.core.RedisChannelLayer",
+            }[_layer],
+            "CONFIG": {"hosts": [REDIS_URL]},
+        }
+    }
+
+# --- logging ------------------------------------------------------------------------------
+LOG_LEVEL = env.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "common.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        **{app: {"level": LOG_LEVEL} for app in ("common", "approvals", "copilot", "chat", "linking", "config")},
+        "django.channels.server": {"level": "WARNING"},
+    },
+}
+
+# --- providers and models -----------------------------------------------------------------
+OPENAI_API_KEY = env.text("OPENAI_API_KEY")
+OPENAI_BASE_URL = env.text("OPENAI_BASE_URL")
+ANTHROPIC_API_KEY = env.text("ANTHROPIC_API_KEY")
+ANTHROPIC_BASE_URL = env.text("ANTHROPIC_BASE_URL")
+COPILOT_PROVIDERS = env.json_object("COPILOT_PROVIDERS")
+COPILOT_MODELS = env.names("COPILOT_MODELS")
+COPILOT_DEFAULT_MODEL = env.text("COPILOT_DEFAULT_MODEL")
+COPILOT_EFFORT = env.one_of("COPILOT_EFFORT", ("", "none", "low", "medium", "high"), "")
+COPILOT_MAX_OUTPUT_TOKENS = env.number("COPILOT_MAX_OUTPUT_TOKENS", 0)
+COPILOT_CONTEXT_TOKENS = env.number("COPILOT_CONTEXT_TOKENS", 0)
+
+# --- turns ----------------------------------------------------------------------------------
+TURN_LEASE_SECONDS = env.seconds("TURN_LEASE_SECONDS", 5, least=0.1)
+TURN_HEARTBEAT_SECONDS = env.seconds("TURN_HEARTBEAT_SECONDS", 1, least=0.02)
+TURN_MAX_ATTEMPTS = env.number("TURN_MAX_ATTEMPTS", 3, least=1)
+TURN_MAX_STEPS = env.number("TURN_MAX_STEPS", 50, least=1)
+TURN_MAX_SECONDS = env.seconds("TURN_MAX_SECONDS", 3600, least=1)
+TOOL_MAX_SECONDS = env.seconds("TOOL_MAX_SECONDS", 300, least=1)
+TURNS_PER_USER_MAX = env.number("TURNS_PER_USER_MAX", 8)
+PENDING_MAX = env.number("PENDING_MAX", 10, least=1)
+EVENT_RETENTION_SECONDS = env.seconds("EVENT_RETENTION_SECONDS", 86400)
+WORKER_TURNS = env.number("WORKER_TURNS", 200, least=1)
+#: Until people can be asked, a tool that needs a person's approval is refused unless this is off.
+APPROVALS_ENABLED = env.flag("APPROVALS_ENABLED", default=True)
+
+#: Names of fault points that are armed; for tests of crashes only.
+FAULT_POINTS = env.names("FAULT_POINTS")
+if FAULT_POINTS and not DEBUG:
+    raise BadSetting("FAULT_POINTS", "fault points only work with DEBUG=true. Remove it.")

@@ -1,0 +1,13 @@
+"""The engine's rows. The invariants live in their constraints."""
+
+from copilot.models.event import TurnEvent, TurnLog
+from copilot.models.message import Message
+from copilot.models.session import Session
+from copilot.models.step import Step
+from copilot.models.tool_call import ToolCall
+from copilot.models.turn import Turn
+from copilot.models.usage import UsageRecord
+from copilot.models.user import User
+from copilot.models.worker import Worker
+
+__all__ = ["Message", "Session", "Step", "ToolCall", "Turn", "TurnEvent", "TurnLog", "UsageRecord", "User", "Worker"]

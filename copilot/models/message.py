@@ -1,0 +1,97 @@
+"""What was said."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from django.db import models
+from django.db.models import Q
+
+from common.ids import new_id
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    """Composable selections of messages."""
+
+    def settled(self) -> Self:
+        """Messages with a place in the transcript whose content is final."""
+        return self.filter(state__in=[Message.State.DONE, Message.State.PARTIAL, Message.State.FAILED])
+
+    def queued(self) -> Self:
+        """Messages accepted while a turn was live, in the order in which they were typed."""
+        return self.filter(state=Message.State.QUEUED).order_by("number")
+
+
+class Message(models.Model):
+    """One message of a session. A queued message is one too: its id stays when it is delivered."""
+
+    class Role(models.TextChoices):
+        USER = "user"
+        ASSISTANT = "assistant"
+
+    class State(models.TextChoices):
+        QUEUED = "queued"  # waits for its turn; then done, or deleted when withdrawn
+        OPEN = "open"  # an answer being written; then done, partial or failed. Not shown: the log has it
+        DONE = "done"
+        PARTIAL = "partial"  # the answer of a failed or cancelled turn
+        FAILED = "failed"  # a failed turn said nothing at all
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    session = models.ForeignKey("copilot.Session", on_delete=models.CASCADE, related_name="messages")
+    #: The turn that answers it, or that wrote it.
+    turn = models.ForeignKey("copilot.Turn", on_delete=models.CASCADE, null=True, related_name="messages")
+    role = models.CharField(max_length=9, choices=Role)
+    state = models.CharField(max_length=7, choices=State)
+    #: Place in the transcript, dense from 1; none while queued.
+    seq = models.PositiveIntegerField(null=True, default=None)
+    #: Order of acceptance in its session; what "typing order" means.
+    number = models.PositiveIntegerField()
+    #: AI SDK UI message parts.
+    parts = models.JSONField(default=list)
+    #: Queued, and not delivered by itself: the turn before it did not complete.
+    held = models.BooleanField(default=False)
+    client_id = models.CharField(max_length=128, null=True, default=None)  # noqa: DJ001 - null is "none given"
+    #: Digest of the request that sent it, to tell a repetition from a reused ``client_id``.
+    request_digest = models.CharField(max_length=64, blank=True, default="")
+    #: What the sender asked for: model, effort, timezone, context.
+    options = models.JSONField(default=dict)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="message_role_is_known", condition=Q(role__in=["user", "assistant"])),
+            models.CheckConstraint(
+                name="message_state_is_known",
+                condition=Q(state__in=["queued", "open", "done", "partial", "failed"]),
+            ),
+            models.CheckConstraint(
+                name="message_queued_iff_no_seq",
+                condition=Q(state="queued", seq__isnull=True) | Q(~Q(state="queued"), seq__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="message_queued_is_a_users", condition=~Q(state="queued") | Q(role="user", turn__isnull=True)
+            ),
+            models.CheckConstraint(name="message_open_is_an_answer", condition=~Q(state="open") | Q(role="assistant")),
+            models.CheckConstraint(name="message_held_is_queued", condition=Q(held=False) | Q(state="queued")),
+            models.UniqueConstraint(name="message_one_per_seq", fields=["session", "seq"]),
+            models.UniqueConstraint(name="message_one_per_number", fields=["session", "number"]),
+            models.UniqueConstraint(
+                name="message_one_per_client_id",
+                fields=["session", "client_id"],
+                condition=Q(client_id__isnull=False),
+            ),
+            models.UniqueConstraint(name="message_one_open_a_turn", fields=["turn"], condition=Q(state="open")),
+        ]
+        # Follow-ups of a session; the sweep's look for strays.
+        indexes = [models.Index(name="message_queue", fields=["session", "number"], condition=Q(state="queued"))]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.seq or 'queued'}"
+
+    @property
+    def text(self) -> str:
+        """All text parts, joined with nothing between."""
+        parts: list[dict[str, Any]] = self.parts
+        return "".join(part["text"] for part in parts if part.get("type") == "text")

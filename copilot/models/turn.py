@@ -1,0 +1,180 @@
+"""One answer of an agent: the state machine at the heart of the project."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from common.db import db_now, seconds_ago
+from common.ids import new_id
+
+LIVE = ("queued", "running", "requires_action")
+TERMINAL = ("completed", "failed", "cancelled")
+
+
+class TurnQuerySet(models.QuerySet["Turn"]):
+    """Composable selections of turns."""
+
+    def visible_to(self, user: object) -> Self:
+        """Turns of sessions that ``user`` owns."""
+        return self.filter(session__user=user)
+
+    def live(self) -> Self:
+        """Turns that have not ended."""
+        return self.filter(status__in=LIVE)
+
+    def held_by(self, turn_id: object, fence: int) -> Self:
+        """The turn, if it is still running under this fence: every write of a worker touches this row."""
+        return self.filter(id=turn_id, fence=fence, status=Turn.Status.RUNNING)
+
+    def orphaned(self, lease: float) -> Self:
+        """Running turns whose worker did not renew its lease for ``lease`` seconds."""
+        return self.filter(status=Turn.Status.RUNNING, heartbeat_at__lt=seconds_ago(lease))
+
+    def claimable(self) -> Self:
+        """Queued turns that may start now."""
+        return self.filter(
+            Q(not_before__isnull=True) | Q(not_before__lte=db_now()),
+            status=Turn.Status.QUEUED,
+            stop_requested_at__isnull=True,
+        )
+
+
+class Turn(models.Model):
+    """One turn of an agent in a session.
+
+    A turn is written by whoever holds its ``fence``: claiming grows it, and so does ending or requeueing a turn
+    that somebody else holds, so the writes of a worker that was given up for dead match no row.
+    """
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"  # then running, or cancelled
+        RUNNING = "running"  # then terminal, requires_action, or queued again (recovered, handed back)
+        REQUIRES_ACTION = "requires_action"  # then queued (decided) or cancelled
+        COMPLETED = "completed"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    class Origin(models.TextChoices):
+        WEB = "web"
+        KEY = "key"
+        BOT = "bot"
+        CHILD = "child"
+        BACKGROUND = "background"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    session = models.ForeignKey("copilot.Session", on_delete=models.CASCADE, related_name="turns")
+    #: Whose slot and whose bill; the session's owner, here so that admission needs no join.
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    status = models.CharField(max_length=15, choices=Status, default=Status.QUEUED)
+    origin = models.CharField(max_length=10, choices=Origin, default=Origin.WEB)
+    author = models.CharField(max_length=200, blank=True, default="")
+
+    # What it runs with, fixed when it was submitted.
+    model = models.CharField(max_length=200)
+    effort = models.CharField(max_length=6, blank=True, default="")
+    #: ``tools`` (names), ``time_zone``, ``max_output_tokens``: a continuation reads these, not a request.
+    settings = models.JSONField(default=dict)
+
+    # Who holds it.
+    fence = models.PositiveIntegerField(default=0)
+    attempt = models.PositiveSmallIntegerField(default=1)
+    worker = models.UUIDField(null=True, default=None)
+    heartbeat_at = models.DateTimeField(null=True, default=None)
+
+    # How far it is.
+    #: Committed model steps.
+    steps = models.PositiveIntegerField(default=0)
+    #: Events up to here belong to committed rows; what follows is forgotten when the open step is repeated.
+    sealed_seq = models.PositiveIntegerField(default=0)
+    #: The seq of the terminal event.
+    last_seq = models.PositiveIntegerField(null=True, default=None)
+    #: The action a person is asked about; a plain id, the engine knows nothing else of it.
+    action_id = models.UUIDField(null=True, default=None)
+
+    # When things happened, on the database's clock.
+    created_at = models.DateTimeField(db_default=db_now())
+    queued_at = models.DateTimeField(db_default=db_now())
+    not_before = models.DateTimeField(null=True, default=None)
+    dispatched_at = models.DateTimeField(null=True, default=None)
+    dispatches = models.PositiveIntegerField(default=0)
+    started_at = models.DateTimeField(null=True, default=None)
+    claimed_at = models.DateTimeField(null=True, default=None)
+    progress_at = models.DateTimeField(null=True, default=None)
+    finished_at = models.DateTimeField(null=True, default=None)
+    #: Running time of earlier stretches; the present one began at ``claimed_at``.
+    running_ms = models.PositiveBigIntegerField(default=0)
+    first_chunk_ms = models.PositiveIntegerField(null=True, default=None)
+
+    stop_requested_at = models.DateTimeField(null=True, default=None)
+    stop_reason = models.CharField(max_length=20, blank=True, default="")
+
+    # How it ended.
+    #: Finish reason, error code or abort reason.
+    outcome = models.CharField(max_length=20, null=True, default=None)  # noqa: DJ001 - null is "not ended"
+    #: ``detail``, ``hint`` and ``retryable`` of a turn that did not complete.
+    error = models.JSONField(null=True, default=None)
+    #: The turn that took the messages which waited for this one.
+    next_turn = models.OneToOneField("self", on_delete=models.SET_NULL, null=True, related_name="previous_turn")
+
+    objects = TurnQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="turn_one_live_a_session", fields=["session"], condition=Q(status__in=LIVE)
+            ),
+            models.CheckConstraint(name="turn_status_is_known", condition=Q(status__in=[*LIVE, *TERMINAL])),
+            models.CheckConstraint(
+                name="turn_origin_is_known", condition=Q(origin__in=["web", "key", "bot", "child", "background"])
+            ),
+            models.CheckConstraint(
+                name="turn_leased_iff_running",
+                condition=Q(status="running", worker__isnull=False, heartbeat_at__isnull=False)
+                | Q(~Q(status="running"), worker__isnull=True, heartbeat_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="turn_ended_iff_terminal",
+                condition=Q(
+                    status__in=TERMINAL, finished_at__isnull=False, outcome__isnull=False, last_seq__isnull=False
+                )
+                | Q(status__in=LIVE, finished_at__isnull=True, outcome__isnull=True, last_seq__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="turn_action_iff_waiting",
+                condition=Q(status="requires_action", action_id__isnull=False)
+                | Q(~Q(status="requires_action"), action_id__isnull=True),
+            ),
+        ]
+        indexes = [
+            # Admission and the sweep: what waits, oldest first.
+            models.Index(name="turn_queued", fields=["queued_at"], condition=Q(status="queued")),
+            # Admission counts each user's running turns; heartbeat and sweep go through them.
+            models.Index(name="turn_running", fields=["user", "heartbeat_at"], condition=Q(status="running")),
+            # A session's turns in order, for followers of the session.
+            models.Index(name="turn_of_session", fields=["session", "created_at"]),
+            # Pruning of old events.
+            models.Index(name="turn_finished", fields=["finished_at"], condition=Q(status__in=TERMINAL)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.status}"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in LIVE
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it has ended."""
+        return self.status in TERMINAL
+
+    def public_error(self) -> dict[str, Any] | None:
+        """Return ``{code, detail, hint?, retryable}`` of a turn that failed or was cancelled."""
+        if self.status not in (self.Status.FAILED, self.Status.CANCELLED):
+            return None
+        return {"code": self.outcome, "detail": "", "retryable": False, **(self.error or {})}
