@@ -10,4 +10,15 @@ from copilot.models.usage import UsageRecord
 from copilot.models.user import User
 from copilot.models.worker import Worker
 
-__all__ = ["Message", "Session", "Step", "ToolCall", "Turn", "TurnEvent", "TurnLog", "UsageRecord", "User", "Worker"]
+__all__ = [
+    "Message",
+    "Session",
+    "Step",
+    "ToolCall",
+    "Turn",
+    "TurnEvent",
+    "TurnLog",
+    "UsageRecord",
+    "User",
+    "Worker",
+]

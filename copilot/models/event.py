@@ -15,7 +15,9 @@ class TurnEvent(models.Model):
     """
 
     pk = models.CompositePrimaryKey("turn_id", "seq")
-    turn = models.ForeignKey("copilot.Turn", on_delete=models.CASCADE, related_name="events", db_constraint=False, db_index=False)
+    turn = models.ForeignKey(
+        "copilot.Turn", on_delete=models.CASCADE, related_name="events", db_constraint=False, db_index=False
+    )
     seq = models.PositiveIntegerField()
     chunk = models.JSONField()
 

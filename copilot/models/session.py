@@ -35,7 +35,9 @@ class Session(models.Model):
         PERSON = "person"  # final
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="copilot_sessions")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="copilot_sessions"
+    )
     title = models.CharField(max_length=200, blank=True, default="")
     title_source = models.CharField(max_length=8, choices=TitleSource, default=TitleSource.AUTO)
     model = models.CharField(max_length=200, blank=True, default="")
@@ -59,7 +61,8 @@ class Session(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                name="session_title_source_is_known", condition=Q(title_source__in=["auto", "model", "person"])
+                name="session_title_source_is_known",
+                condition=Q(title_source__in=["auto", "model", "person"]),
             ),
             models.UniqueConstraint(
                 name="session_one_per_client_id",

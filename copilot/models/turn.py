@@ -34,6 +34,10 @@ class TurnQuerySet(models.QuerySet["Turn"]):
         """Running turns whose worker did not renew its lease for ``lease`` seconds."""
         return self.filter(status=Turn.Status.RUNNING, heartbeat_at__lt=seconds_ago(lease))
 
+    def unconfirmed(self, seconds: float) -> Self:
+        """Running turns that were asked to stop ``seconds`` ago or more."""
+        return self.filter(status=Turn.Status.RUNNING, stop_requested_at__lte=seconds_ago(seconds))
+
     def claimable(self) -> Self:
         """Queued turns that may start now."""
         return self.filter(
@@ -118,7 +122,9 @@ class Turn(models.Model):
     #: ``detail``, ``hint`` and ``retryable`` of a turn that did not complete.
     error = models.JSONField(null=True, default=None)
     #: The turn that took the messages which waited for this one.
-    next_turn = models.OneToOneField("self", on_delete=models.SET_NULL, null=True, related_name="previous_turn")
+    next_turn = models.OneToOneField(
+        "self", on_delete=models.SET_NULL, null=True, related_name="previous_turn"
+    )
 
     objects = TurnQuerySet.as_manager()
 
@@ -129,7 +135,8 @@ class Turn(models.Model):
             ),
             models.CheckConstraint(name="turn_status_is_known", condition=Q(status__in=[*LIVE, *TERMINAL])),
             models.CheckConstraint(
-                name="turn_origin_is_known", condition=Q(origin__in=["web", "key", "bot", "child", "background"])
+                name="turn_origin_is_known",
+                condition=Q(origin__in=["web", "key", "bot", "child", "background"]),
             ),
             models.CheckConstraint(
                 name="turn_leased_iff_running",
@@ -139,7 +146,10 @@ class Turn(models.Model):
             models.CheckConstraint(
                 name="turn_ended_iff_terminal",
                 condition=Q(
-                    status__in=TERMINAL, finished_at__isnull=False, outcome__isnull=False, last_seq__isnull=False
+                    status__in=TERMINAL,
+                    finished_at__isnull=False,
+                    outcome__isnull=False,
+                    last_seq__isnull=False,
                 )
                 | Q(status__in=LIVE, finished_at__isnull=True, outcome__isnull=True, last_seq__isnull=True),
             ),

@@ -40,7 +40,9 @@ class ProviderError(Exception):
         retry_after: seconds the provider asked us to wait.
     """
 
-    def __init__(self, code: ErrorClass, detail: str, *, hint: str = "", retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: ErrorClass, detail: str, *, hint: str = "", retry_after: float | None = None
+    ) -> None:
         super().__init__(detail)
         self.code: ErrorClass = code
         self.detail = detail

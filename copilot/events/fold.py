@@ -1,0 +1,142 @@
+"""From a turn's events to what they show: the parts of its messages, and what is still open.
+
+The stored message is made by this fold, so what is stored is what was streamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from copilot.events import schema
+from copilot.events.schema import Chunk
+
+Event = tuple[int, Chunk]
+
+
+def standing(events: Iterable[Event]) -> list[Event]:
+    """Return the events that no later rollback took back, without the rollbacks themselves."""
+    kept: list[Event] = []
+    for seq, chunk in events:
+        if chunk["type"] == "data-rollback":
+            to_seq = chunk["data"]["to_seq"]
+            while kept and kept[-1][0] > to_seq:
+                kept.pop()
+        else:
+            kept.append((seq, chunk))
+    return kept
+
+
+@dataclass
+class Transcript:
+    """The state that a turn's standing events add up to."""
+
+    #: Parts by message id, in order of the messages.
+    messages: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    terminal: Chunk | None = None
+    _parts: list[dict[str, Any]] = field(default_factory=list)
+    _open: dict[str, tuple[str, dict[str, Any], list[str]]] = field(default_factory=dict)
+    _calls: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _in_step: bool = False
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Transcript:
+        """Fold a turn's events, from its first."""
+        transcript = cls()
+        for _, chunk in standing(events):
+            transcript.apply(chunk)
+        return transcript
+
+    def apply(self, chunk: Chunk) -> None:
+        """Take one more chunk into account; unknown ones show nothing."""
+        kind = chunk["type"]
+        if kind.endswith("-delta"):
+            self._delta(kind, chunk)
+        elif kind == "start":
+            self._parts = self.messages.setdefault(chunk["messageId"], [])
+        elif kind == "start-step":
+            self._in_step = True
+            self._parts.append({"type": "step-start"})
+        elif kind == "finish-step":
+            self._in_step = False
+        elif kind in ("text-start", "reasoning-start"):
+            part = {"type": kind.removesuffix("-start"), "text": "", "state": "streaming"}
+            self._parts.append(part)
+            self._open[chunk["id"]] = (part["type"], part, [])
+        elif kind in ("text-end", "reasoning-end"):
+            self._close(chunk["id"])
+        elif kind.startswith("tool-"):
+            self._tool(kind, chunk)
+        elif schema.is_terminal(chunk):
+            self.terminal = chunk
+
+    def _delta(self, kind: str, chunk: Chunk) -> None:
+        if kind != "tool-input-delta" and chunk["id"] in self._open:
+            self._open[chunk["id"]][2].append(chunk["delta"])
+
+    def _close(self, part_id: str) -> None:
+        _, part, texts = self._open.pop(part_id)
+        part["text"] = "".join(texts)
+        part["state"] = "done"
+
+    def _tool(self, kind: str, chunk: Chunk) -> None:
+        call = chunk["toolCallId"]
+        if kind == "tool-input-available":
+            part = {
+                "type": "dynamic-tool",
+                "toolName": chunk["toolName"],
+                "toolCallId": call,
+                "state": "input-available",
+                "input": chunk["input"],
+            }
+            self._parts.append(part)
+            self._calls[call] = part
+        elif call in self._calls:
+            self._settle(kind, self._calls[call], chunk)
+
+    @staticmethod
+    def _settle(kind: str, part: dict[str, Any], chunk: Chunk) -> None:
+        if kind == "tool-output-available":
+            part["state"] = "input-available" if chunk.get("preliminary") else "output-available"
+            part["output"] = chunk["output"]
+            part["preliminary"] = bool(chunk.get("preliminary"))
+            if not part["preliminary"]:
+                del part["preliminary"]
+        elif kind == "tool-output-error":
+            part["state"] = "output-error"
+            part["errorText"] = chunk["errorText"]
+        elif kind == "tool-output-denied":
+            part["state"] = "output-denied"
+
+    def closing(self, *, tool_error: str) -> list[Chunk]:
+        """Return the chunks that end whatever is still open.
+
+        Every start gets its end and every call that had its input gets an outcome, also on errors.
+
+        Args:
+            tool_error: what a call without an outcome is said to have met.
+        """
+        chunks = [schema.part_end(kind, part_id) for part_id, (kind, _, _) in self._open.items()]
+        chunks += [
+            schema.tool_output_error(call, tool_error)
+            for call, part in self._calls.items()
+            if part["state"] == "input-available"
+        ]
+        return chunks
+
+    def parts_of(self, message_id: object) -> list[dict[str, Any]]:
+        """Return the parts of one message; a part whose end is missing shows the text so far."""
+        for _, part, texts in self._open.values():
+            part["text"] = "".join(texts)
+        return self.messages.get(str(message_id), [])
+
+    @property
+    def text(self) -> str:
+        """All text of all messages, joined with nothing between."""
+        return "".join(
+            part["text"]
+            for message in self.messages
+            for part in self.parts_of(message)
+            if part["type"] == "text"
+        )

@@ -1,0 +1,184 @@
+"""Following a turn: one generator under websockets, SSE, long polls and waiters.
+
+What is right comes from reading the log alone. The turn's group only makes it fast: a hint that continues the
+cursor is passed on, any other means "read the log". On a second of silence the log is read anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from channels.layers import get_channel_layer
+
+from common.db import db
+from copilot.events import schema
+from copilot.events.log import Row, read_events
+from copilot.events.publish import turn_group
+from copilot.events.schema import Chunk
+from copilot.models import Message, Turn
+
+PAGE = 500
+BUFFER = 256
+#: Seconds of silence before the log is read again: while it runs, and while it waits for a slot or a person.
+SILENCE_RUNNING = 1.0
+SILENCE_WAITING = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A chunk with its seq; transient chunks have none."""
+
+    seq: int | None
+    chunk: Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Nothing happened for a while: a moment to check permissions and to keep the connection alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some events after a cursor; ``terminal`` when the turn's last event is among them or before them."""
+
+    events: list[Row]
+    terminal: bool
+    live: bool
+
+
+def read_page(turn_id: uuid.UUID, after: int, limit: int = PAGE) -> Page:
+    """Read up to ``limit`` events after ``after``.
+
+    When older events were pruned, ``data-reset`` with the stored parts stands in for them, under the seq just
+    before the events that are left.
+    """
+    turn = Turn.objects.filter(pk=turn_id).values("status", "last_seq").first()
+    if turn is None:
+        return Page([], terminal=True, live=False)
+    # The status is read first: events that end a turn are never missed between the two reads.
+    events = read_events(turn_id, after, limit)
+    last_seq = turn["last_seq"]
+    if events and events[0][0] > after + 1:
+        events.insert(0, (events[0][0] - 1, schema.data("reset", {"parts": _stored_parts(turn_id)})))
+    newest = events[-1][0] if events else after
+    terminal = bool(events and schema.is_terminal(events[-1][1])) or (last_seq is not None and newest >= last_seq)
+    return Page(events, terminal=terminal, live=turn["status"] == Turn.Status.RUNNING)
+
+
+def _stored_parts(turn_id: uuid.UUID) -> list[dict[str, Any]]:
+    answers = Message.objects.settled().filter(turn_id=turn_id, role=Message.Role.ASSISTANT).order_by("seq")
+    return [part for parts in answers.values_list("parts", flat=True) for part in parts]
+
+
+class _Inbox:
+    """Hints from the turn's group, in a bounded buffer; overflow keeps only the fact of being behind."""
+
+    def __init__(self, turn_id: uuid.UUID) -> None:
+        self._group = turn_group(turn_id)
+        self._buffer: deque[tuple[int | None, Chunk]] = deque()
+        self._behind = False
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> _Inbox:
+        self._task = asyncio.create_task(self._receive())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _receive(self) -> None:
+        """Collect hints for ever. ``receive`` is never given a timeout: that would lose the subscription."""
+        layer = get_channel_layer()
+        while True:
+            channel = None
+            try:
+                channel = await layer.new_channel()
+                await layer.group_add(self._group, channel)
+                while True:
+                    self._put((await layer.receive(channel))["events"])
+            except asyncio.CancelledError:
+                if channel is not None:
+                    with suppress(Exception):
+                        await asyncio.wait_for(layer.group_discard(self._group, channel), 1)
+                raise
+            except Exception:  # noqa: BLE001 - whatever a layer raises: the log is read without it
+                self._behind = True
+                await asyncio.sleep(SILENCE_RUNNING)
+
+    def _put(self, events: list[tuple[int | None, Chunk]]) -> None:
+        if len(self._buffer) + len(events) > BUFFER:
+            self._buffer.clear()
+            self._behind = True
+        else:
+            self._buffer.extend((seq, chunk) for seq, chunk in events)
+        self._news.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for hints; return False after ``seconds`` of silence."""
+        if not self._buffer and not self._behind:
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._news.wait()
+        return bool(self._buffer) or self._behind
+
+    def take(self) -> tuple[list[tuple[int | None, Chunk]], bool]:
+        """Return the hints and whether some were lost."""
+        events, behind = list(self._buffer), self._behind
+        self._buffer.clear()
+        self._behind = False
+        return events, behind
+
+
+async def follow(turn_id: uuid.UUID, after: int = 0) -> AsyncIterator[Event | Beat]:
+    """Yield the turn's events after ``after`` exactly once and in order, and end after the terminal one.
+
+    A ``Beat`` is yielded whenever the log was read again after silence, so at least every five seconds of it.
+    Whoever follows checks permissions on entry and at beats; following holds no database connection.
+    """
+    cursor = after
+    async with _Inbox(turn_id) as inbox:
+        live = True
+        while True:
+            while True:
+                page = await db(read_page, turn_id, cursor, pool="follow")
+                for seq, chunk in page.events:
+                    cursor = seq
+                    yield Event(seq, chunk)
+                if page.terminal:
+                    return
+                live = page.live
+                if len(page.events) < PAGE:
+                    break
+            began = time.monotonic()
+            while await inbox.wait(SILENCE_RUNNING if live else SILENCE_WAITING):
+                events, behind = inbox.take()
+                for seq, chunk in events:
+                    if seq is None:
+                        yield Event(None, chunk)
+                    elif seq == cursor + 1:
+                        cursor = seq
+                        yield Event(seq, chunk)
+                        if schema.is_terminal(chunk):
+                            return
+                    elif seq > cursor:
+                        behind = True
+                        break
+                if behind:
+                    break
+                if time.monotonic() - began >= SILENCE_WAITING:
+                    began = time.monotonic()
+                    yield Beat()
+            else:
+                yield Beat()

@@ -1,0 +1,296 @@
+"""Appending behind running turns: one thread a process stores what all its turns have waiting.
+
+It commits everything in one INSERT: the first delta of a turn at once, then every 30 ms, up to 150 ms when the
+database or the event loop is slow. Adjacent deltas of one part become one row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import DatabaseError, IntegrityError
+
+from common.db import db, release_connections, transact
+from copilot.events import publish, schema
+from copilot.events.log import EventBatch, Row, StaleTurn, insert_rows
+from copilot.events.schema import Chunk
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+#: Seconds between two writes: at rest, at most, and before the first delta of a turn.
+INTERVAL = 0.03
+SLOWEST = 0.15
+URGENT = 0.004
+#: Seconds to wait before trying again when the database does not answer.
+RETRY = 0.25
+
+
+class Appender:
+    """A running turn's end of the log; made and used on the loop thread.
+
+    The writer thread takes from it and settles what it took, always under the writer's lock.
+    """
+
+    def __init__(self, writer: LogWriter, turn_id: uuid.UUID, seq: int) -> None:
+        self.turn_id = turn_id
+        self.seq = seq
+        self.stale = False
+        #: Called on the loop when the turn turns out to be somebody else's.
+        self.on_stale: Callable[[], None] | None = None
+        self.fresh = True
+        self._writer = writer
+        self._waiting: list[Chunk] = []
+        self._inflight: list[Row] = []
+        self._held = False
+        self._landed: asyncio.Future[None] | None = None
+        self._committing = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+
+    def append(self, chunk: Chunk) -> None:
+        """Have ``chunk`` stored soon, after everything appended before it. Does nothing once stale."""
+        if self.stale:
+            return
+        with self._writer.lock:
+            _merge(self._waiting, chunk)
+            if not self._held:
+                self._writer.wants(self)
+
+    def send_transient(self, chunk: Chunk) -> None:
+        """Send a chunk that is not stored to whoever listens right now."""
+        if not self.stale:
+            publish.publish_events(self.turn_id, [(None, chunk)])
+
+    async def commit(self, write: Callable[[EventBatch], T]) -> T:
+        """Run ``write`` in one transaction with the deltas that wait, and insert its chunks last.
+
+        ``write`` may run twice (contention), gets a fresh batch each time, and its result is returned. When the
+        caller is cancelled meanwhile, the transaction has still ended one way or the other.
+
+        Raises:
+            StaleTurn: this worker no longer holds the turn; nothing was written.
+        """
+        async with self._committing:
+            try:
+                await self._hold()
+                return await db(self._commit_now, write)
+            except StaleTurn:
+                self._mark_stale()
+                raise
+            finally:
+                self._release()
+
+    async def flush(self) -> None:
+        """Wait until everything appended so far is stored (StaleTurn as for ``commit``)."""
+        await self.commit(lambda batch: None)
+
+    async def _hold(self) -> None:
+        """Keep the writer's hands off, and wait for what it has already taken."""
+        with self._writer.lock:
+            self._held = True
+            landed = self._landed = self._loop.create_future() if self._inflight else None
+        if landed is not None:
+            await landed
+        if self.stale:
+            raise StaleTurn
+
+    def _commit_now(self, write: Callable[[EventBatch], T]) -> T:
+        with self._writer.lock:
+            waiting, self._waiting = self._waiting, []
+
+        @transact
+        def run() -> tuple[int, T]:
+            batch = EventBatch(self.turn_id, self.seq)
+            batch.append(*waiting)
+            result = write(batch)
+            batch.write()
+            return batch.seq, result
+
+        try:
+            self.seq, result = run()
+        except BaseException:
+            with self._writer.lock:
+                self._waiting = waiting + self._waiting
+            raise
+        return result
+
+    def _release(self) -> None:
+        with self._writer.lock:
+            self._held = False
+            if self._waiting and not self.stale:
+                self._writer.wants(self)
+
+    def _mark_stale(self) -> None:
+        if not self.stale:
+            self.stale = True
+            if self.on_stale is not None:
+                self._loop.call_soon_threadsafe(self.on_stale)
+
+    # Called by the writer thread.
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows taken and not settled yet."""
+        return self._inflight
+
+    def take(self) -> list[Row]:
+        """Take what waits as numbered rows; nothing while held. Under the writer's lock."""
+        if self._held or self.stale or self._inflight:
+            return []
+        self._inflight = [(self.seq + n, chunk) for n, chunk in enumerate(self._waiting, 1)]
+        self._waiting = []
+        self.fresh = False
+        return self._inflight
+
+    def settle(self, outcome: str) -> None:
+        """Say what became of the rows taken: stored, returned (to be tried again) or stale."""
+        with self._writer.lock:
+            rows, self._inflight = self._inflight, []
+            if outcome == "stored":
+                self.seq = rows[-1][0]
+                if self._waiting and not self._held:
+                    self._writer.wants(self)
+            elif outcome == "returned":
+                self._waiting = [chunk for _, chunk in rows] + self._waiting
+                if not self._held:
+                    self._writer.wants(self)
+            landed, self._landed = self._landed, None
+        if outcome == "stale":
+            self._mark_stale()
+        if landed is not None:
+            self._loop.call_soon_threadsafe(_resolve, landed)
+
+
+class LogWriter:
+    """The thread that stores what the turns of this process have waiting."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._wake = threading.Condition(self.lock)
+        self._wanting: dict[Appender, None] = {}
+        self._urgent = False
+        self._stopping = False
+        self._lag = 0.0
+        self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Store what waits and end the thread; waits for it."""
+        with self.lock:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(timeout=5)
+
+    def wants(self, appender: Appender) -> None:
+        """Note that ``appender`` has something waiting. Under the lock."""
+        if appender in self._wanting:
+            return
+        self._wanting[appender] = None
+        if appender.fresh and not self._urgent:
+            self._urgent = True
+            self._wake.notify()
+        elif len(self._wanting) == 1:
+            self._wake.notify()
+
+    def _run(self) -> None:
+        last = 0.0
+        interval = INTERVAL
+        while True:
+            taken = self._next(last, interval)
+            if taken is None:
+                release_connections()
+                return
+            started = time.monotonic()
+            stored = self._store(taken)
+            last = time.monotonic()
+            interval = min(max(INTERVAL, 4 * (last - started), 2 * self._lag), SLOWEST) if stored else RETRY
+
+    def _next(self, last: float, interval: float) -> list[Appender] | None:
+        """Wait until it is time to write and take what waits; None when stopped and nothing is left."""
+        with self.lock:
+            while not self._wanting:
+                if self._stopping:
+                    return None
+                self._wake.wait()
+            while not self._stopping:
+                wait = last + (URGENT if self._urgent and interval < RETRY else interval) - time.monotonic()
+                if wait <= 0:
+                    break
+                self._wake.wait(wait)
+            wanting, self._wanting, self._urgent = list(self._wanting), {}, False
+            return [appender for appender in wanting if appender.take()]
+
+    def _store(self, taken: list[Appender]) -> bool:
+        """Write everything in one transaction; return whether the database answered."""
+        try:
+            _insert(taken)
+        except IntegrityError:
+            return self._store_one_by_one(taken)
+        except DatabaseError as error:
+            return self._give_back(taken, error)
+        finally:
+            release_connections()
+        self._stored(taken)
+        return True
+
+    def _store_one_by_one(self, taken: list[Appender]) -> bool:
+        """One of them collided: those that collide alone are stale, the others go on."""
+        answered = True
+        for appender in taken:
+            try:
+                _insert([appender])
+            except IntegrityError:
+                appender.settle("stale")
+            except DatabaseError as error:
+                answered = self._give_back([appender], error)
+            else:
+                self._stored([appender])
+        release_connections()
+        return answered
+
+    def _give_back(self, taken: list[Appender], error: DatabaseError) -> bool:
+        logger.warning(
+            "events wait for the database", extra={"action": "log_write_failed", "error": repr(error)}
+        )
+        for appender in taken:
+            appender.settle("returned")
+        return False
+
+    def _stored(self, taken: list[Appender]) -> None:
+        publish.publish_many([(appender.turn_id, appender.rows) for appender in taken], on_sent=self._sent)
+        for appender in taken:
+            appender.settle("stored")
+
+    def _sent(self, lag: float) -> None:
+        self._lag = lag
+
+
+def _insert(appenders: list[Appender]) -> None:
+    rows = [(appender.turn_id, seq, chunk) for appender in appenders for seq, chunk in appender.rows]
+    transact(insert_rows)(rows)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _merge(waiting: list[Chunk], chunk: Chunk) -> None:
+    """Add ``chunk`` to what waits, joined to a neighbouring delta of the same part."""
+    joined = schema.MERGEABLE.get(chunk["type"])
+    if joined and waiting:
+        previous = waiting[-1]
+        part = "toolCallId" if joined == "inputTextDelta" else "id"
+        if previous["type"] == chunk["type"] and previous[part] == chunk[part]:
+            waiting[-1] = {**previous, joined: previous[joined] + chunk[joined]}
+            return
+    waiting.append(chunk)

@@ -1,0 +1,203 @@
+"""The public JSON form of the engine's rows, the same on every surface.
+
+Optional keys are absent, never null. Times are ISO 8601 in UTC, ids are strings.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import Count, Sum
+from django.utils import timezone
+
+from copilot import selectors
+from copilot.models import Message, Session, Turn, UsageRecord
+from copilot.providers import registry
+from copilot.providers.base import ModelInfo
+
+Object = dict[str, Any]
+
+#: From the least to the most trustworthy: a sum is as good as its worst part.
+_COST_SOURCES = ("unknown", "estimate", "table", "provider")
+_TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens")
+
+
+# --- sessions --------------------------------------------------------------------------------
+
+
+def session_object(session: Session) -> Object:
+    """Return one session."""
+    return session_objects([session])[0]
+
+
+def session_objects(sessions: Sequence[Session]) -> list[Object]:
+    """Return many sessions with one query for what they used."""
+    used = _usage_of_sessions([session.id for session in sessions])
+    return [_session(session, used[session.id]) for session in sessions]
+
+
+def _session(session: Session, usage: Object) -> Object:
+    shown: Object = {
+        "id": str(session.id),
+        "title": session.title,
+        "title_source": session.title_source,
+        "model": session.model,
+        "instructions": session.instructions,
+        "temporary": session.temporary,
+        "archived": session.archived,
+        "revision": session.revision,
+        "created_at": _time(session.created_at),
+        "updated_at": _time(session.updated_at),
+        "usage": usage,
+    }
+    if session.tools is not None:
+        shown["tools"] = session.tools
+    return shown
+
+
+def _usage_of_sessions(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Object]:
+    sums = (
+        UsageRecord.objects.filter(turn__session__in=ids)
+        .values_list("turn__session_id")
+        .annotate(
+            Sum("input_tokens"), Sum("output_tokens"), Sum("cost_microdollars"), Count("cost_microdollars")
+        )
+    )
+    used: dict[uuid.UUID, Object] = {}
+    for session_id, read, written, cost, priced in sums:
+        used[session_id] = {"input_tokens": read, "output_tokens": written}
+        if priced:
+            used[session_id]["cost_microdollars"] = cost
+    nothing = {"input_tokens": 0, "output_tokens": 0, "cost_microdollars": 0}
+    return {session_id: used.get(session_id, nothing) for session_id in ids}
+
+
+def session_snapshot(session: Session) -> Object:
+    """Return the session with its live turn and the messages that wait: what an open page shows around the
+    transcript. What is read may be newer than ``revision`` says, never older."""
+    turn = selectors.active_turn(session)
+    return {
+        **session_object(session),
+        "active_turn": turn_object(turn) if turn else None,
+        "queued": queued_objects(selectors.queued_of(session)),
+    }
+
+
+# --- messages --------------------------------------------------------------------------------
+
+
+def message_object(message: Message) -> Object:
+    """Return one message; a queued one with its place among those that wait."""
+    if message.state == Message.State.QUEUED:
+        return _queued(message, selectors.position_of(message))
+    return _message(message)
+
+
+def message_objects(messages: Iterable[Message]) -> list[Object]:
+    """Return messages that have a place in the transcript, without a query."""
+    return [_message(message) for message in messages]
+
+
+def queued_objects(waiting: Iterable[Message]) -> list[Object]:
+    """Return all messages that wait in a session, in order, without a query."""
+    return [_queued(message, position) for position, message in enumerate(waiting, 1)]
+
+
+def _message(message: Message) -> Object:
+    shown: Object = {
+        "id": str(message.id),
+        "seq": message.seq,
+        "role": message.role,
+        "state": message.state,
+        "turn": str(message.turn_id) if message.turn_id else None,
+        "parts": message.parts,
+        "created_at": _time(message.created_at),
+    }
+    if message.client_id is not None:
+        shown["client_id"] = message.client_id
+    return shown
+
+
+def _queued(message: Message, position: int) -> Object:
+    return {**_message(message), "position": position, "held": message.held}
+
+
+# --- turns -----------------------------------------------------------------------------------
+
+
+def turn_object(turn: Turn) -> Object:
+    """Return one turn. While it runs, ``text`` is that of its finished messages; its events have the rest."""
+    written = list(turn.messages.settled().filter(role=Message.Role.ASSISTANT).order_by("seq"))
+    records = list(UsageRecord.objects.filter(turn=turn).order_by("fence", "step"))
+    shown: Object = {
+        "id": str(turn.id),
+        "session": str(turn.session_id),
+        "status": turn.status,
+        "origin": turn.origin,
+        "attempt": turn.attempt,
+        "created_at": _time(turn.created_at),
+        "started_at": _time(turn.started_at),
+        "finished_at": _time(turn.finished_at),
+        "model": turn.model,
+        "message_ids": [str(message.id) for message in written],
+        "text": "".join(message.text for message in written),
+        "usage": _usage_of_turn(turn, records),
+    }
+    optional = {
+        "effort": turn.effort or None,
+        "next_turn": str(turn.next_turn_id) if turn.next_turn_id else None,
+        "error": turn.public_error(),
+        "context": _context(turn, records),
+    }
+    return shown | {key: value for key, value in optional.items() if value is not None}
+
+
+def _usage_of_turn(turn: Turn, records: Sequence[UsageRecord]) -> Object:
+    usage: Object = {name: sum(getattr(record, name) for record in records) for name in _TOKENS}
+    costs = [record.cost_microdollars for record in records if record.cost_microdollars is not None]
+    if costs:
+        usage["cost_microdollars"] = sum(costs)
+    usage["cost_source"] = min(
+        (record.cost_source for record in records), key=_COST_SOURCES.index, default=_COST_SOURCES[0]
+    )
+    usage["duration_ms"] = _running_ms(turn)
+    usage["first_chunk_ms"] = turn.first_chunk_ms
+    return usage
+
+
+def _running_ms(turn: Turn) -> int:
+    """Time it ran so far; waiting in the queue or for a person is not running."""
+    if turn.status != Turn.Status.RUNNING or turn.claimed_at is None:
+        return turn.running_ms
+    present = (timezone.now() - turn.claimed_at).total_seconds()
+    return turn.running_ms + max(0, round(present * 1000))
+
+
+def _context(turn: Turn, records: Sequence[UsageRecord]) -> Object | None:
+    """How much of the model's window the conversation took in its latest call."""
+    if not records:
+        return None
+    latest = records[-1]
+    used: Object = {"used": latest.input_tokens + latest.output_tokens, "estimated": False}
+    window = _window(turn.model)
+    return {**used, "window": window} if window else used
+
+
+def _window(model: str) -> int | None:
+    return next((info.context for info in registry.list_models() if info.id == model), None)
+
+
+# --- models ----------------------------------------------------------------------------------
+
+
+def model_object(info: ModelInfo) -> Object:
+    """Return one model; a price or a context window that nobody knows is null."""
+    return asdict(info)
+
+
+def _time(value: datetime | None) -> str | None:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value else None

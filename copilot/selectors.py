@@ -1,0 +1,119 @@
+"""Reads on behalf of a person: what is not theirs does not exist.
+
+Every function answers with a constant number of queries, however long a session is.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from common.errors import NotFound
+from common.ids import as_uuid
+from copilot.models import Message, Session, Turn
+from copilot.models.message import MessageQuerySet
+from copilot.models.session import SessionQuerySet
+
+PAGE = 50
+
+
+def session_of(user: object, session_id: object) -> Session:
+    """Return the session; NotFound when it is unknown, somebody else's or not an id at all."""
+    session = Session.objects.visible_to(user).filter(id=_id(session_id)).first()
+    if session is None:
+        raise NotFound("There is no such session.")
+    return session
+
+
+def sessions_of(user: object, *, search: str = "", archived: bool = False) -> SessionQuerySet:
+    """Return the person's sessions, newest activity first, without temporary ones.
+
+    Args:
+        search: only those whose title contains this, whatever the case.
+        archived: the archived ones instead of the others.
+    """
+    sessions = Session.objects.visible_to(user).filter(temporary=False, archived=archived)
+    if search:
+        sessions = sessions.filter(title__icontains=search)
+    return sessions.order_by("-updated_at", "-id")
+
+
+def turn_of(user: object, turn_id: object) -> Turn:
+    """Return the turn; NotFound when it is unknown, somebody else's or not an id at all."""
+    turn = Turn.objects.visible_to(user).filter(id=_id(turn_id)).first()
+    if turn is None:
+        raise NotFound("There is no such turn.")
+    return turn
+
+
+def message_of(user: object, message_id: object) -> Message:
+    """Return the message, settled or queued; NotFound as above, and for an answer that is being written."""
+    message = (
+        Message.objects.filter(session__user=user, id=_id(message_id))
+        .exclude(state=Message.State.OPEN)
+        .first()
+    )
+    if message is None:
+        raise NotFound("There is no such message.")
+    return message
+
+
+def active_turn(session: Session) -> Turn | None:
+    """Return the session's turn that has not ended, if there is one."""
+    return Turn.objects.live().filter(session=session).first()
+
+
+def queued_of(session: Session) -> list[Message]:
+    """Return the messages that wait for delivery, in typing order."""
+    return list(Message.objects.filter(session=session).queued())
+
+
+def position_of(message: Message) -> int:
+    """Return a queued message's place among those that wait, from 1."""
+    ahead = Message.objects.filter(session_id=message.session_id, number__lt=message.number)
+    return ahead.queued().count() + 1
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage:
+    """Settled messages, oldest first, and whether there are more on either side."""
+
+    messages: list[Message]
+    has_older: bool
+    has_newer: bool
+
+
+def messages_page(
+    session: Session, *, before: int | None = None, after: int | None = None, limit: int = PAGE
+) -> MessagePage:
+    """Return a page of the transcript: the newest messages, those before a ``seq`` or those after one.
+
+    With both bounds: the first messages after ``after`` that come before ``before``. One query for the page,
+    at most one more to learn whether something lies beyond a bound that was given.
+    """
+    settled = Message.objects.filter(session=session).settled()
+    inside = settled
+    if before is not None:
+        inside = inside.filter(seq__lt=before)
+    if after is not None:
+        inside = inside.filter(seq__gt=after)
+    forward = after is not None
+    rows = list(inside.order_by("seq" if forward else "-seq")[: limit + 1])
+    more, rows = len(rows) > limit, rows[:limit]
+    if forward:
+        has_older, has_newer = settled.filter(seq__lte=after).exists(), more or _any_from(settled, before)
+    else:
+        rows.reverse()
+        has_older, has_newer = more, _any_from(settled, before)
+    return MessagePage(rows, has_older=has_older, has_newer=has_newer)
+
+
+def _any_from(settled: MessageQuerySet, seq: int | None) -> bool:
+    return seq is not None and settled.filter(seq__gte=seq).exists()
+
+
+def _id(value: object) -> uuid.UUID:
+    known = as_uuid(value)
+    if known is None:
+        raise NotFound
+    return known

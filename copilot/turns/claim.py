@@ -1,0 +1,91 @@
+"""Admission: which queued turn a free slot takes, fairly and within each person's limit."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
+
+from common.db import db_now, transact
+from copilot.events import schema
+from copilot.events.log import EventBatch
+from copilot.models import Session, Turn, User
+from copilot.turns.journal import journal
+
+#: Candidates looked at for one slot; those that another worker takes meanwhile are passed over.
+CANDIDATES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A turn that this process now holds. ``seq`` is that of its newest event."""
+
+    turn_id: uuid.UUID
+    session_id: uuid.UUID
+    user_id: uuid.UUID
+    fence: int
+    seq: int
+
+
+def claim_next(worker_id: uuid.UUID) -> Claim | None:
+    """Claim the oldest waiting turn of the person with the fewest running; None when there is none to take."""
+    for turn_id, session_id, user_id in _candidates():
+        if claim := _claim(worker_id, turn_id, session_id, user_id):
+            return claim
+    return None
+
+
+def _candidates() -> list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]:
+    running = (
+        Turn.objects.filter(status=Turn.Status.RUNNING, user=OuterRef("user"))
+        .order_by()
+        .values("user")
+        .annotate(n=Count("pk"))
+        .values("n")
+    )
+    waiting = Turn.objects.claimable().annotate(busy=Coalesce(Subquery(running), 0))
+    if settings.TURNS_PER_USER_MAX:
+        waiting = waiting.filter(busy__lt=settings.TURNS_PER_USER_MAX)
+    rows = waiting.order_by("busy", "queued_at", "pk").values_list("pk", "session_id", "user_id")
+    return list(rows[:CANDIDATES])
+
+
+@transact
+def _claim(
+    worker_id: uuid.UUID, turn_id: uuid.UUID, session_id: uuid.UUID, user_id: uuid.UUID
+) -> Claim | None:
+    session = Session.objects.select_for_update(of=("self",), no_key=True, skip_locked=True).filter(pk=session_id)
+    if not session.exists() or not _has_slot(user_id):
+        return None
+    now = db_now()
+    claimed = Turn.objects.claimable().filter(pk=turn_id).update(
+        status=Turn.Status.RUNNING,
+        worker=worker_id,
+        heartbeat_at=now,
+        claimed_at=now,
+        progress_at=now,
+        started_at=Coalesce(F("started_at"), now),
+        not_before=None,
+        fence=F("fence") + 1,
+    )
+    if claimed != 1:
+        return None
+    turn = Turn.objects.get(pk=turn_id)
+    batch = EventBatch.after_log(turn_id)
+    if batch.seq > turn.sealed_seq:
+        batch.append(schema.rollback(turn.sealed_seq))
+        batch.write()
+    journal(turn_id, "claimed", worker=str(worker_id), fence=turn.fence, attempt=turn.attempt)
+    return Claim(turn_id, session_id, user_id, turn.fence, batch.seq)
+
+
+def _has_slot(user_id: uuid.UUID) -> bool:
+    """Count again under the person's row lock, so that two workers cannot both take the last slot."""
+    limit = settings.TURNS_PER_USER_MAX
+    if not limit:
+        return True
+    User.objects.select_for_update(of=("self",), no_key=True).filter(pk=user_id).exists()
+    return Turn.objects.filter(Q(status=Turn.Status.RUNNING), user_id=user_id).count() < limit

@@ -1,0 +1,44 @@
+"""Telling workers that a turn waits. Only a hint: the sweep delivers what is lost here."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from celery import current_app
+from django.conf import settings
+from django.db import transaction
+from kombu.exceptions import KombuError, OperationalError
+
+from copilot.models import Turn
+
+logger = logging.getLogger(__name__)
+
+TASK = "copilot.run_turn"
+
+
+def dispatch_on_commit(turn_id: uuid.UUID) -> None:
+    """Tell the workers once this transaction has committed."""
+    transaction.on_commit(lambda: dispatch(turn_id), robust=True)
+
+
+def dispatch(turn_id: uuid.UUID) -> None:
+    """Tell the workers now; a broker that does not answer is logged and left to the sweep."""
+    try:
+        current_app.send_task(TASK, args=[str(turn_id)], ignore_result=True, retry=False)
+    except (OperationalError, KombuError, OSError) as error:
+        logger.warning(
+            "dispatch failed", extra={"action": "dispatch_failed", "turn_id": turn_id, "error": repr(error)}
+        )
+
+
+def dispatch_waiting_on_commit(user_id: uuid.UUID) -> None:
+    """A slot of this user got free: hint at one of their queued turns, if the limit kept any waiting."""
+    if settings.TURNS_PER_USER_MAX:
+        transaction.on_commit(lambda: _dispatch_waiting(user_id), robust=True)
+
+
+def _dispatch_waiting(user_id: uuid.UUID) -> None:
+    waiting = Turn.objects.claimable().filter(user_id=user_id).order_by("queued_at").values_list("id", flat=True)
+    for turn_id in waiting[:1]:
+        dispatch(turn_id)

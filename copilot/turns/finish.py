@@ -1,0 +1,154 @@
+"""Ending a turn: one guarded UPDATE, one terminal event, what was said stored, what waited passed on.
+
+Worker, canceller, sweep and operator all end turns through ``do_finish``; only one of them wins.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import F
+
+from common.db import db_now
+from copilot.events import schema
+from copilot.events.fold import Transcript
+from copilot.events.log import EventBatch, StaleTurn, read_events
+from copilot.events.schema import Chunk
+from copilot.models import Message, Session, ToolCall, Turn
+from copilot.turns.begin import do_begin_turn, do_touch_session
+from copilot.turns.dispatch import dispatch_waiting_on_commit
+from copilot.turns.journal import journal, touch
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a turn ends; ``tool_error`` is what calls without an outcome are said to have met."""
+
+    status: str
+    outcome: str
+    error: dict[str, Any] | None = None
+    tool_error: str = "The turn ended before this call did."
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def terminal(self) -> list[Chunk]:
+        """The chunks that say so, the last one terminal."""
+        if self.status == Turn.Status.COMPLETED:
+            return [schema.finish(self.outcome)]
+        if self.status == Turn.Status.CANCELLED:
+            return [schema.abort(self.outcome)]
+        error = self.error or {}
+        data = {"code": self.outcome, **({"hint": error["hint"]} if error.get("hint") else {})}
+        return [schema.data("error", data), schema.error(error.get("detail") or self.outcome)]
+
+
+def completed(reason: str, **fields: Any) -> Ending:
+    """The agent said all it had to say; ``reason`` is a finish reason of the contract."""
+    return Ending(Turn.Status.COMPLETED, reason, fields=fields)
+
+
+def failed(code: str, detail: str, *, hint: str = "", retryable: bool = False, **fields: Any) -> Ending:
+    """It cannot go on; ``code`` is a turn error code of the contract, ``detail`` a sentence for people."""
+    error = {"detail": detail, "retryable": retryable, **({"hint": hint} if hint else {})}
+    return Ending(Turn.Status.FAILED, code, error=error, fields=fields)
+
+
+def cancelled(reason: str, **fields: Any) -> Ending:
+    """Somebody stopped it; never an error. ``reason`` is an abort reason of the contract."""
+    details = {"stopped": "Stopped.", "operator": "Stopped by the operator."}
+    error = {"detail": details.get(reason, "Cancelled."), "retryable": False}
+    return Ending(
+        Turn.Status.CANCELLED, reason, error=error, tool_error="Stopped before it finished.", fields=fields
+    )
+
+
+def finish_held(
+    batch: EventBatch, *, session_id: uuid.UUID, turn_id: uuid.UUID, fence: int, ending: Ending
+) -> uuid.UUID | None:
+    """End a turn as the worker that holds it, in the transaction of ``batch``; return the next turn's id.
+
+    A stop that somebody asked for before this lock was taken wins over completing: nothing follows it.
+
+    Raises:
+        StaleTurn: it is held no longer.
+    """
+    session = Session.objects.locked().filter(pk=session_id).first()
+    if session is None:
+        raise StaleTurn  # deleted meanwhile
+    touch(turn_id, fence)
+    turn = Turn.objects.get(pk=turn_id)
+    if turn.stop_requested_at is not None and ending.status == Turn.Status.COMPLETED:
+        ending = cancelled(turn.stop_reason or "stopped", **ending.fields)
+    return do_finish(session, turn, batch, ending)
+
+
+def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -> uuid.UUID | None:
+    """End ``turn`` as it was read under the session lock, which the caller holds.
+
+    The batch gets the terminal event but is written by the caller. Returns the id of the turn that takes the
+    messages which waited, if there are any to take.
+
+    Raises:
+        StaleTurn: it changed since it was read.
+    """
+    transcript = Transcript.of(read_events(turn.id) + batch.rows)
+    closing = transcript.closing(tool_error=ending.tool_error)
+    for chunk in closing:
+        transcript.apply(chunk)
+    last_seq = batch.append(*closing, *ending.terminal())
+    changed = Turn.objects.filter(pk=turn.pk, fence=turn.fence, status=turn.status).update(
+        status=ending.status,
+        outcome=ending.outcome,
+        error=ending.error,
+        finished_at=db_now(),
+        last_seq=last_seq,
+        fence=F("fence") + 1,
+        worker=None,
+        heartbeat_at=None,
+        action_id=None,
+        **ending.fields,
+    )
+    if changed != 1:
+        raise StaleTurn
+    ToolCall.objects.filter(turn=turn, state__in=[ToolCall.State.PENDING, ToolCall.State.RUNNING]).update(
+        state=ToolCall.State.CANCELLED, error=ending.tool_error, finished_at=db_now()
+    )
+    _store_answer(turn, transcript, ending)
+    journal(turn.id, ending.status, outcome=ending.outcome, seq=last_seq)
+    next_turn = _pass_on(session, turn, ending)
+    do_touch_session(session)
+    dispatch_waiting_on_commit(turn.user_id)
+    return next_turn
+
+
+def _store_answer(turn: Turn, transcript: Transcript, ending: Ending) -> None:
+    """Seal the open message with what was streamed; a stopped turn that said nothing leaves none."""
+    message = Message.objects.filter(turn=turn, state=Message.State.OPEN).first()
+    if message is None:
+        return
+    parts = transcript.parts_of(message.id)
+    said = any(part["type"] != "step-start" for part in parts)
+    if ending.status == Turn.Status.COMPLETED:
+        state = Message.State.DONE
+    elif said:
+        state = Message.State.PARTIAL
+    elif ending.status == Turn.Status.FAILED:
+        state = Message.State.FAILED
+    else:
+        message.delete()
+        return
+    Message.objects.filter(pk=message.pk).update(state=state, parts=parts if said else [])
+
+
+def _pass_on(session: Session, turn: Turn, ending: Ending) -> uuid.UUID | None:
+    """Completed: one next turn takes all that waits. Otherwise it is held until the person says so."""
+    waiting = list(session.messages.queued())
+    if not waiting:
+        return None
+    if ending.status != Turn.Status.COMPLETED:
+        session.messages.queued().update(held=True)
+        return None
+    next_turn = do_begin_turn(session, waiting, origin=turn.origin)
+    Turn.objects.filter(pk=turn.pk).update(next_turn=next_turn)
+    return next_turn.id

@@ -1,0 +1,144 @@
+"""What a worker commits while it holds a turn: steps, calls, results. Each write stands behind the fence."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import F
+
+from common.db import db_now
+from copilot.events import schema
+from copilot.events.log import EventBatch, StaleTurn
+from copilot.models import Step, ToolCall, Turn, UsageRecord
+from copilot.providers.base import Usage
+from copilot.providers.pricing import Cost
+from copilot.turns.journal import journal, touch
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """A call that a model asked for; ``id`` is ours and already on the wire, ``provider_id`` the provider's."""
+
+    id: uuid.UUID
+    provider_id: str
+    name: str
+    arguments: Any
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedStep:
+    """What a model said in one call, as it is kept."""
+
+    number: int
+    finish_reason: str
+    content: list[dict[str, Any]]
+    calls: Sequence[PlannedCall] = field(default_factory=tuple)
+
+
+def commit_step(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, step: FinishedStep) -> None:
+    """Keep a model step and its calls: nobody asks for it again. ``attempt`` returns to 1."""
+    batch.append(*(schema.tool_input_available(call.id, call.name, call.arguments) for call in step.calls))
+    touch(
+        turn_id, fence, steps=step.number, sealed_seq=batch.seq, attempt=1, progress_at=db_now(), fence=F("fence")
+    )
+    Step.objects.create(
+        turn_id=turn_id, number=step.number, content=step.content, finish_reason=step.finish_reason
+    )
+    ToolCall.objects.bulk_create(
+        ToolCall(
+            id=call.id,
+            turn_id=turn_id,
+            step=step.number,
+            position=position,
+            provider_id=call.provider_id,
+            name=call.name,
+            arguments=call.arguments,
+        )
+        for position, call in enumerate(step.calls)
+    )
+    journal(turn_id, "step", number=step.number, calls=len(step.calls), seq=batch.seq)
+
+
+def begin_call(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, call_id: uuid.UUID) -> None:
+    """Record that a call is about to run, before it does: after a crash it is known that it may have had its effect."""
+    touch(turn_id, fence)
+    began = ToolCall.objects.filter(pk=call_id, turn_id=turn_id, state=ToolCall.State.PENDING).update(
+        state=ToolCall.State.RUNNING, started_at=db_now()
+    )
+    if began != 1:
+        raise StaleTurn
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome:
+    """How a call ended: done with an ``output``, or error, denied or unknown with a reason."""
+
+    state: str
+    output: Any = None
+    error: str = ""
+
+
+def settle_call(
+    batch: EventBatch, *, turn_id: uuid.UUID, fence: int, call_id: uuid.UUID, outcome: CallOutcome
+) -> None:
+    """Keep the result of a call, once."""
+    if outcome.state == ToolCall.State.DONE:
+        batch.append(schema.tool_output_available(call_id, outcome.output))
+    elif outcome.state == ToolCall.State.DENIED:
+        batch.append(schema.tool_output_denied(call_id))
+    else:
+        batch.append(schema.tool_output_error(call_id, outcome.error))
+    touch(turn_id, fence, sealed_seq=batch.seq, progress_at=db_now())
+    settled = ToolCall.objects.filter(
+        pk=call_id, turn_id=turn_id, state__in=[ToolCall.State.PENDING, ToolCall.State.RUNNING]
+    ).update(state=outcome.state, output=outcome.output, error=outcome.error, finished_at=db_now())
+    if settled != 1:
+        raise StaleTurn
+    journal(turn_id, "call", call=str(call_id), state=outcome.state, seq=batch.seq)
+
+
+def record_usage(
+    *, turn_id: uuid.UUID, user_id: uuid.UUID, fence: int, step: int, model: str, usage: Usage, cost: Cost
+) -> None:
+    """Keep what a model call used. A fact: not fenced, kept whoever won; a step tried again adds to it."""
+    amounts = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+    }
+    record, created = UsageRecord.objects.get_or_create(
+        turn_id=turn_id,
+        fence=fence,
+        step=step,
+        defaults={
+            **amounts,
+            "user_id": user_id,
+            "model": model,
+            "cost_microdollars": cost.microdollars,
+            "cost_source": cost.source,
+        },
+    )
+    if not created:
+        added = {name: F(name) + amount for name, amount in amounts.items()}
+        if cost.microdollars is not None and record.cost_microdollars is not None:
+            added["cost_microdollars"] = F("cost_microdollars") + cost.microdollars
+        UsageRecord.objects.filter(pk=record.pk).update(**added)
+
+
+def unsettled_calls(turn_id: uuid.UUID, step: int) -> list[ToolCall]:
+    """Return the calls of a step that have no outcome yet, in order."""
+    return list(
+        ToolCall.objects.filter(
+            turn_id=turn_id, step=step, state__in=[ToolCall.State.PENDING, ToolCall.State.RUNNING]
+        ).order_by("position")
+    )
+
+
+def running_seconds(turn: Turn) -> float:
+    """Return how long earlier stretches of the turn ran, in seconds."""
+    return turn.running_ms / 1000

@@ -1,0 +1,130 @@
+"""Taking a turn over from a worker that is gone, and handing one back that stops in good order."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from django.conf import settings
+from django.db.models import F
+
+from common.db import db_now, seconds_ago, transact
+from copilot.events import schema
+from copilot.events.log import EventBatch, StaleTurn
+from copilot.models import Session, Turn
+from copilot.turns.begin import do_touch_session
+from copilot.turns.dispatch import dispatch_on_commit
+from copilot.turns.finish import Ending, cancelled, do_finish, failed
+from copilot.turns.journal import journal, touch
+
+logger = logging.getLogger(__name__)
+
+#: From this attempt on a turn waits first: what killed two workers may kill a third.
+PROBATION_ATTEMPT = 3
+PROBATION_SECONDS = 10
+
+
+def take_over(turn_id: uuid.UUID, *, lease: float) -> bool:
+    """Take over a running turn whose lease ran out ``lease`` seconds ago or more; return whether it was ours to take.
+
+    It is queued again, ended as stopped when somebody had asked for that, or failed as ``worker_lost`` after
+    ``TURN_MAX_ATTEMPTS``.
+    """
+    session_id = Turn.objects.filter(pk=turn_id).values_list("session_id", flat=True).first()
+    if session_id is None:
+        return False
+    try:
+        return _take_over(session_id, turn_id, lease)
+    except StaleTurn:
+        return False  # its worker, or somebody else, was first after all
+
+
+@transact
+def _take_over(session_id: uuid.UUID, turn_id: uuid.UUID, lease: float) -> bool:
+    session = Session.objects.locked().filter(pk=session_id).first()
+    turn = Turn.objects.orphaned(lease).filter(pk=turn_id).first()
+    if session is None or turn is None:
+        return False
+    do_take_over(session, turn)
+    return True
+
+
+def do_take_over_if_orphaned(session: Session, turn: Turn) -> bool:
+    """Take ``turn`` over if its lease ran out; so nothing needs a timer to be alive. Under the session lock."""
+    if turn.status != Turn.Status.RUNNING:
+        return False
+    if not Turn.objects.orphaned(settings.TURN_LEASE_SECONDS).filter(pk=turn.pk, fence=turn.fence).exists():
+        return False
+    do_take_over(session, turn)
+    return True
+
+
+def do_take_over(session: Session, turn: Turn) -> None:
+    """Give up the worker of a turn that was read as orphaned under the session lock."""
+    batch = EventBatch.after_log(turn.id)
+    if turn.stop_requested_at is not None:
+        do_finish(session, turn, batch, cancelled(turn.stop_reason or "stopped"))
+    elif turn.attempt >= settings.TURN_MAX_ATTEMPTS:
+        do_finish(session, turn, batch, _worker_lost(turn))
+    else:
+        attempt = turn.attempt + 1
+        wait = PROBATION_SECONDS if attempt >= PROBATION_ATTEMPT else 0
+        _requeue(turn, attempt=attempt, not_before=seconds_ago(-wait) if wait else None)
+        batch.append(schema.status("recovered", attempt=attempt))
+        journal(turn.id, "recovered", attempt=attempt, worker=str(turn.worker), fence=turn.fence + 1)
+        do_touch_session(session)
+        if not wait:
+            dispatch_on_commit(turn.id)
+    batch.write()
+    logger.warning("turn taken over", extra={"action": "turn_taken_over", "turn_id": turn.id, "attempt": turn.attempt})
+
+
+def _worker_lost(turn: Turn) -> Ending:
+    return failed(
+        "worker_lost",
+        f"The process that ran this turn was lost {turn.attempt} times.",
+        hint="Send the message again. If it happens again, ask the operator to look at the worker's log.",
+        retryable=True,
+    )
+
+
+def hand_back(batch: EventBatch, *, session_id: uuid.UUID, turn_id: uuid.UUID, fence: int) -> None:
+    """Queue a turn again as the worker that holds it, because this process stops. Costs no attempt.
+
+    Raises:
+        StaleTurn: it is held no longer.
+    """
+    session = Session.objects.locked().filter(pk=session_id).first()
+    if session is None:
+        raise StaleTurn
+    touch(turn_id, fence)
+    turn = Turn.objects.get(pk=turn_id)
+    _requeue(turn, attempt=turn.attempt, not_before=None)
+    batch.append(schema.status("recovered", reason="handed_back"))
+    journal(turn.id, "handed_back", fence=turn.fence + 1)
+    do_touch_session(session)
+    dispatch_on_commit(turn.id)
+
+
+def _requeue(turn: Turn, **changes: object) -> None:
+    ran_ms = _ran_ms(turn)
+    changed = Turn.objects.held_by(turn.id, turn.fence).update(
+        status=Turn.Status.QUEUED,
+        fence=F("fence") + 1,
+        worker=None,
+        heartbeat_at=None,
+        queued_at=db_now(),
+        dispatched_at=db_now(),
+        dispatches=0,
+        running_ms=F("running_ms") + ran_ms,
+        **changes,
+    )
+    if changed != 1:
+        raise StaleTurn
+
+
+def _ran_ms(turn: Turn) -> int:
+    """Milliseconds of the present running stretch, up to the last heartbeat."""
+    if turn.claimed_at is None or turn.heartbeat_at is None:
+        return 0
+    return max(0, int((turn.heartbeat_at - turn.claimed_at).total_seconds() * 1000))

@@ -1,0 +1,137 @@
+"""Creating, changing and deleting sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from common.db import transact
+from common.errors import Invalid, NotFound
+from common.ids import as_uuid
+from copilot.events import publish
+from copilot.models import Session, User
+from copilot.providers import registry as models
+from copilot.tools import registry as tools_registry
+
+TITLE_MAX = 200
+#: What ``update_session`` can change.
+CHANGEABLE = frozenset({"title", "model", "instructions", "tools", "archived"})
+
+
+@transact
+def create_session(
+    *,
+    user: User,
+    title: str = "",
+    model: str = "",
+    instructions: str = "",
+    tools: Sequence[str] | None = None,
+    client_id: str | None = None,
+) -> Session:
+    """Create a session; the same ``client_id`` again returns the one it created.
+
+    Args:
+        title: of a person's own choosing; "" lets the first message name it.
+        model: "" follows the operator's default.
+        tools: globs over tool names; None offers every tool.
+
+    Raises:
+        Invalid: an unknown model (``unknown_model``), a glob that matches no tool, a title that is too long.
+    """
+    if client_id is not None and (earlier := _of_client(user, client_id)):
+        return earlier
+    checked = _checked({"title": title, "model": model, "tools": tools})
+    session = Session(
+        user=user, instructions=instructions, client_id=client_id, updated_at=timezone.now(), **checked
+    )
+    try:
+        with transaction.atomic():
+            session.save(force_insert=True)
+    except IntegrityError:
+        won = _of_client(user, client_id) if client_id is not None else None
+        if won is None:
+            raise
+        return won
+    _announce(session)
+    return session
+
+
+@transact
+def update_session(*, user: User, session_id: object, **changes: Any) -> Session:
+    """Change some of ``CHANGEABLE``. The place in the list of recent sessions stays.
+
+    Raises:
+        NotFound: unknown, or not the user's.
+        Invalid: as for ``create_session``.
+    """
+    unknown = changes.keys() - CHANGEABLE
+    if unknown:
+        raise TypeError(f"cannot change {sorted(unknown)}")
+    session = _locked(user, session_id)
+    checked = _checked(changes)
+    if not checked:
+        return session
+    Session.objects.filter(id=session.id).update(**checked, revision=F("revision") + 1)
+    session.refresh_from_db()
+    _announce(session)
+    return session
+
+
+@transact
+def delete_session(*, user: User, session_id: object) -> None:
+    """Delete a session with everything in it. A turn that runs ends too: its worker's next write finds no row.
+
+    Raises:
+        NotFound: unknown, or not the user's.
+    """
+    session = _locked(user, session_id)
+    _announce(session)
+    # Links between turns first: the cascade need not sort them out row by row.
+    session.turns.filter(next_turn__isnull=False).update(next_turn=None)
+    session.delete()
+
+
+def _locked(user: User, session_id: object) -> Session:
+    known = as_uuid(session_id)
+    session = Session.objects.visible_to(user).locked().filter(id=known).first() if known else None
+    if session is None:
+        raise NotFound("There is no such session.")
+    return session
+
+
+def _of_client(user: User, client_id: str) -> Session | None:
+    return Session.objects.visible_to(user).filter(client_id=client_id).first()
+
+
+def _checked(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns to write; a title that a person chose is never replaced by a model's."""
+    columns = dict(changes)
+    if "title" in columns:
+        columns["title"] = " ".join(columns["title"].split())
+        if len(columns["title"]) > TITLE_MAX:
+            raise Invalid(f"A title has at most {TITLE_MAX} characters.", title="too long")
+        chosen = columns["title"] != ""
+        columns["title_source"] = Session.TitleSource.PERSON if chosen else Session.TitleSource.AUTO
+    if columns.get("model"):
+        models.check_model(columns["model"])
+    if columns.get("tools") is not None:
+        columns["tools"] = _known_globs(columns["tools"])
+    return columns
+
+
+def _known_globs(globs: Sequence[str]) -> list[str]:
+    names = tools_registry.tool_names()
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise Invalid(f"No tool matches {glob!r}.", tools=[glob])
+    return list(globs)
+
+
+def _announce(session: Session) -> None:
+    session_id, user_id = session.id, session.user_id
+    transaction.on_commit(lambda: publish.session_changed(session_id, user_id), robust=True)

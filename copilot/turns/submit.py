@@ -1,0 +1,233 @@
+"""Accepting a message: it starts a turn, or it waits for the one that runs. Either way it is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+import zoneinfo
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from common.db import transact
+from common.errors import Conflict, Invalid, NotFound, TooLarge
+from common.ids import as_uuid
+from common.text import storable
+from copilot.models import Message, Session, Turn
+from copilot.models.turn import LIVE
+from copilot.providers.registry import UnknownModel, check_model
+from copilot.turns.begin import do_begin_turn, do_count_message, do_touch_session
+from copilot.turns.recover import do_take_over_if_orphaned
+
+TEXT_MAX = 64_000
+CLIENT_ID_MAX = 128
+EFFORTS = ("none", "low", "medium", "high")
+DELIVERIES = ("asap", "next", "interrupt")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a message.
+
+    ``position`` (from 1) and ``waiting_for`` are set while it waits; ``repeated`` says that the same
+    ``client_id`` had sent it before and this is its present state.
+    """
+
+    message: Message
+    turn: Turn | None
+    position: int | None = None
+    delivery: str = "next"
+    waiting_for: str = ""
+    repeated: bool = False
+
+    @property
+    def queued(self) -> bool:
+        return self.message.state == Message.State.QUEUED
+
+
+def submit_message(
+    *,
+    user: Any,
+    session_id: object,
+    text: str,
+    client_id: str | None = None,
+    model: str = "",
+    effort: str = "",
+    timezone: str = "",
+    context: dict[str, Any] | None = None,
+    delivery: str = "asap",
+    origin: str = "web",
+) -> Accepted:
+    """Accept a message of ``user``, exactly once per ``client_id``.
+
+    An idle session gets a turn that answers it, together with messages that were held before it. A busy one
+    queues it for after the running turn, in typing order.
+
+    Raises:
+        Invalid: empty text, or a value that is not allowed (``unknown_model`` and others).
+        TooLarge: over 64,000 characters.
+        NotFound: no such session of this user.
+        Conflict: ``queue_full``, or ``client_id_reused`` for another message.
+        Busy: the session's lock was not granted in time; nothing was stored.
+    """
+    options = {"model": model, "effort": effort, "timezone": timezone, "context": context or {}}
+    _check(text, client_id, options, delivery)
+    options = {key: value for key, value in options.items() if value}
+    return _accept(
+        user=user,
+        session_id=as_uuid(session_id),
+        text=storable(text),
+        client_id=client_id,
+        options=options,
+        digest=_digest(text, options, delivery),
+        origin=origin,
+    )
+
+
+def _check(text: str, client_id: str | None, options: dict[str, Any], delivery: str) -> None:
+    if not isinstance(text, str) or not storable(text).strip():
+        raise Invalid("The message is empty: write something first.", text="empty")
+    if len(text) > TEXT_MAX:
+        raise TooLarge(f"The message has {len(text):,} characters; at most {TEXT_MAX:,} are accepted.")
+    if client_id is not None and not (isinstance(client_id, str) and 0 < len(client_id) <= CLIENT_ID_MAX):
+        raise Invalid(f"client_id must be a text of 1 to {CLIENT_ID_MAX} characters.", client_id="invalid")
+    if options["effort"] and options["effort"] not in EFFORTS:
+        raise Invalid(f"effort must be one of {', '.join(EFFORTS)}.", effort="invalid")
+    if delivery not in DELIVERIES:
+        raise Invalid(f"delivery must be one of {', '.join(DELIVERIES)}.", delivery="invalid")
+    if options["timezone"] and options["timezone"] not in zoneinfo.available_timezones():
+        raise Invalid("timezone must be a name such as Europe/Berlin.", timezone="invalid")
+    _check_context(options["context"])
+    if options["model"]:
+        try:
+            check_model(options["model"])
+        except UnknownModel as error:
+            raise Invalid(str(error), code="unknown_model", model=options["model"]) from error
+
+
+def _check_context(context: Any) -> None:
+    if not isinstance(context, dict) or not all(isinstance(value, str) for value in context.values()):
+        raise Invalid("context must be an object with the texts url and content.", context="invalid")
+    if unknown := set(context) - {"url", "content"}:
+        raise Invalid(f"context has an unknown field: {sorted(unknown)[0]}.", code="unknown_field")
+    if sum(map(len, context.values())) > TEXT_MAX:
+        raise TooLarge(f"The page context has more than {TEXT_MAX:,} characters.")
+
+
+def _digest(text: str, options: dict[str, Any], delivery: str) -> str:
+    body = json.dumps([text, options, delivery], sort_keys=True)
+    return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@transact
+def _accept(
+    *,
+    user: Any,
+    session_id: uuid.UUID | None,
+    text: str,
+    client_id: str | None,
+    options: dict[str, Any],
+    digest: str,
+    origin: str,
+) -> Accepted:
+    session = do_lock_session(user, session_id)
+    if client_id is not None and (earlier := _earlier(session, client_id, digest)):
+        return earlier
+    live = do_live_turn(session)
+    waiting = list(session.messages.queued())
+    if live is not None and len(waiting) >= settings.PENDING_MAX:
+        raise Conflict(
+            f"{len(waiting)} messages are waiting already. Withdraw one, or wait for the answer.",
+            code="queue_full",
+        )
+    message = Message(
+        session=session,
+        role=Message.Role.USER,
+        state=Message.State.QUEUED,
+        number=do_count_message(session),
+        parts=[{"type": "text", "text": text}],
+        client_id=client_id,
+        request_digest=digest,
+        options=options,
+    )
+    message.save(force_insert=True)
+    if live is not None:
+        do_touch_session(session)
+        return Accepted(message, None, position=len(waiting) + 1, waiting_for=waiting_for(live))
+    turn = do_begin_turn(session, [*waiting, message], origin=origin)
+    return Accepted(message, turn)
+
+
+def do_lock_session(user: Any, session_id: uuid.UUID | None) -> Session:
+    """Take the lock of a session of ``user``: the first statement of each transition in it."""
+    session = Session.objects.visible_to(user).locked().filter(pk=session_id).first()
+    if session is None:
+        raise NotFound
+    return session
+
+
+def do_live_turn(session: Session) -> Turn | None:
+    """Return the session's live turn, taking it over first when its worker is gone. Under the lock."""
+    turn = session.turns.filter(status__in=LIVE).first()
+    if turn is not None and do_take_over_if_orphaned(session, turn):
+        turn = session.turns.filter(status__in=LIVE).first()
+    return turn
+
+
+def waiting_for(turn: Turn) -> str:
+    """Say what a queued message waits for."""
+    return "approval" if turn.status == Turn.Status.REQUIRES_ACTION else "turn"
+
+
+def _earlier(session: Session, client_id: str, digest: str) -> Accepted | None:
+    message = session.messages.filter(client_id=client_id).select_related("turn").first()
+    if message is None:
+        return None
+    if message.request_digest != digest:
+        raise Conflict(
+            "This client_id was used for another message. Use a new one for each message.", code="client_id_reused"
+        )
+    if message.state != Message.State.QUEUED:
+        return Accepted(message, message.turn, repeated=True)
+    position = session.messages.queued().filter(number__lte=message.number).count()
+    live = session.turns.filter(status__in=LIVE).first()
+    return Accepted(
+        message, None, position=position, waiting_for=waiting_for(live) if live else "turn", repeated=True
+    )
+
+
+@transact
+def withdraw_queued(*, user: Any, session_id: object, message_id: object) -> None:
+    """Take back a message that still waits.
+
+    Raises:
+        NotFound: no such message here.
+        Conflict: ``already_delivered``.
+    """
+    session = do_lock_session(user, as_uuid(session_id))
+    message = session.messages.filter(pk=as_uuid(message_id), role=Message.Role.USER).first()
+    if message is None:
+        raise NotFound
+    if message.state != Message.State.QUEUED:
+        raise Conflict("This message was delivered already.", code="already_delivered")
+    message.delete()
+    do_touch_session(session)
+
+
+@transact
+def deliver_queued(*, user: Any, session_id: object, origin: str = "web") -> Accepted:
+    """Send now what is held: one turn takes all of it, in typing order.
+
+    Raises:
+        Conflict: ``session_busy`` while a turn is live, ``stale`` when nothing is held.
+    """
+    session = do_lock_session(user, as_uuid(session_id))
+    if do_live_turn(session) is not None:
+        raise Conflict("The agent is still working; the messages are sent when it ends.", code="session_busy")
+    waiting = list(session.messages.queued())
+    if not waiting:
+        raise Conflict("Nothing is waiting here.", code="stale")
+    turn = do_begin_turn(session, waiting, origin=origin)
+    return Accepted(waiting[-1], turn)
