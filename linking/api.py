@@ -1,0 +1,257 @@
+"""REST: the caller's keys, and the caller."""
+
+from __future__ import annotations
+
+import functools
+import zoneinfo
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from common.auth import SCOPES, Caller, HasScope, caller_of
+from common.errors import Invalid
+from copilot.models import User
+from linking.keys import issue_key_as, revoke_key
+from linking.models import PersonalKey
+
+_ERROR = {
+    "type": "object",
+    "required": ["code", "detail"],
+    "properties": {
+        "code": {"type": "string"},
+        "detail": {"type": "string", "description": "A sentence that a person can act on."},
+        "fields": {"type": "object", "additionalProperties": True},
+    },
+}
+_KEY = {
+    "id": "019a9d5e-5b0c-7c51-9f3a-2f6f0d1c7a11",
+    "label": "nightly report",
+    "scopes": ["chat"],
+    "prefix": "hf_Zk3Qa",
+    "created_at": "2026-01-05T10:00:00Z",
+    "last_used_at": None,
+}
+_KEYS = {"results": [_KEY], "next": None, "previous": None}
+_ME = {
+    "id": "019a9d5e-5b0c-7c51-9f3a-2f6f0d1c7a00",
+    "username": "ada",
+    "scopes": ["chat", "approve"],
+    "staff": False,
+    "timezone": "Europe/Paris",
+    "tier": 1,
+}
+
+
+def _refusals(**codes: str) -> dict[int, OpenApiResponse]:
+    """Return the documented errors of a call: ``_refusals(e400="invalid")``, codes separated by spaces."""
+    known = {"e401": "not_authenticated", "e403": "csrf scope", **codes}
+    return {int(name[1:]): OpenApiResponse(_ERROR, description=text) for name, text in known.items()}
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Refuses fields that it does not know, so that a misspelt one is not silently without effect."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the checked values.
+
+        Raises:
+            Invalid: code ``unknown_field``.
+        """
+        if isinstance(data, dict) and (unknown := sorted(set(map(str, data)) - set(self.fields))):
+            known = ", ".join(self.fields)
+            # The name comes from outside: shortened, and escaped where it could not be sent back as it is.
+            raise Invalid(f"Unknown field {unknown[0][:60]!r}. Known are: {known}.", code="unknown_field")
+        return super().to_internal_value(data)
+
+
+def _read(serializer: type[StrictSerializer], request: Request) -> dict[str, Any]:
+    """Return the checked body of ``request``; an absent body is an empty object.
+
+    Raises:
+        Invalid: it is malformed, names an unknown field or holds a bad value.
+    """
+    try:
+        body = serializer(data=request.data)
+    except RecursionError as error:
+        raise Invalid("The body is nested too deeply.") from error
+    body.is_valid(raise_exception=True)
+    return dict(body.validated_data)
+
+
+class KeyInput(StrictSerializer):
+    """What a new key may be given."""
+
+    label = serializers.CharField(  # type: ignore[assignment] # a field of ours, not the base class's attribute
+        required=False, allow_blank=True, max_length=100, default=""
+    )
+    scopes = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+class KeyOutput(serializers.ModelSerializer[PersonalKey]):
+    """A key without its secret."""
+
+    scopes = serializers.ListField(child=serializers.ChoiceField(SCOPES))
+
+    class Meta:
+        model = PersonalKey
+        fields = ["id", "label", "scopes", "prefix", "created_at", "last_used_at"]
+        read_only_fields = fields
+
+
+class IssuedKeyOutput(KeyOutput):
+    """A key with its secret, which is shown this once."""
+
+    key = serializers.CharField(help_text="The secret. It cannot be shown again.")
+
+    class Meta(KeyOutput.Meta):
+        fields = [*KeyOutput.Meta.fields, "key"]
+        read_only_fields = fields
+
+
+class KeyPage(serializers.Serializer[Any]):
+    """All live keys of the caller, newest first."""
+
+    results = KeyOutput(many=True)
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)
+
+
+class KeyListView(APIView):
+    """The caller's keys."""
+
+    permission_classes = [HasScope]
+
+    @extend_schema(
+        operation_id="list_keys",
+        summary="List your keys",
+        responses={200: KeyPage, **_refusals()},
+        examples=[
+            OpenApiExample("keys", value=_KEYS, response_only=True, status_codes=["200"]),
+        ],
+    )
+    def get(self, request: Request) -> Response:
+        """List the live keys."""
+        keys = PersonalKey.objects.visible_to(request.user).live().order_by("-created_at")
+        return Response({"results": KeyOutput(keys, many=True).data, "next": None, "previous": None})
+
+    @extend_schema(
+        operation_id="create_key",
+        summary="Create a key",
+        description="The secret is in this answer and nowhere else. A key cannot make one that may do more.",
+        request=KeyInput,
+        responses={201: IssuedKeyOutput, **_refusals(e400="invalid unknown_field")},
+        examples=[
+            OpenApiExample("wish", value={"label": "nightly report", "scopes": ["chat"]}, request_only=True),
+            OpenApiExample("issued", value={**_KEY, "key": "hf_…"}, response_only=True, status_codes=["201"]),
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        """Create a key."""
+        wish = _read(KeyInput, request)
+        key, secret = issue_key_as(caller=caller_of(request), label=wish["label"], scopes=wish.get("scopes"))
+        return Response({**KeyOutput(key).data, "key": secret}, status=201)
+
+
+class KeyView(APIView):
+    """One of the caller's keys."""
+
+    permission_classes = [HasScope]
+
+    @extend_schema(
+        operation_id="revoke_key",
+        summary="Revoke a key",
+        description="It stops working at once; sockets opened with it close within 5 seconds.",
+        responses={204: None, **_refusals(e404="not_found")},
+    )
+    def delete(self, request: Request, key_id: UUID) -> Response:
+        """Revoke the key."""
+        revoke_key(user=caller_of(request).user, key_id=key_id)
+        return Response(status=204)
+
+
+class MeInput(StrictSerializer):
+    """What callers may change about themselves."""
+
+    timezone = serializers.CharField(required=False, allow_blank=True, max_length=64)
+
+    def validate_timezone(self, value: str) -> str:
+        """Accept names of the time zone database, and nothing for "not set"."""
+        if value and value not in _time_zones():
+            raise serializers.ValidationError(f"{value!r} is not a time zone. Use a name such as Europe/Paris.")
+        return value
+
+
+class MeOutput(serializers.Serializer[Any]):
+    """The caller."""
+
+    id = serializers.UUIDField()
+    username = serializers.CharField()
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(SCOPES), allow_null=True, help_text="Null for a logged-in session."
+    )
+    staff = serializers.BooleanField()
+    timezone = serializers.CharField(allow_blank=True)
+    tier = serializers.IntegerField()
+
+
+class MeView(APIView):
+    """The caller."""
+
+    permission_classes = [HasScope]
+
+    @property
+    def scope(self) -> str:
+        """Any key may ask whose it is; to change something it must be allowed to act."""
+        return "" if self.request.method == "GET" else "chat"
+
+    @extend_schema(
+        operation_id="get_me",
+        summary="Who you are",
+        responses={200: MeOutput, **_refusals()},
+        examples=[OpenApiExample("me", value=_ME, response_only=True, status_codes=["200"])],
+    )
+    def get(self, request: Request) -> Response:
+        """Return the caller."""
+        return Response(me_object(caller_of(request)))
+
+    @extend_schema(
+        operation_id="patch_me",
+        summary="Change your time zone",
+        request=MeInput,
+        responses={200: MeOutput, **_refusals(e400="invalid unknown_field")},
+        examples=[
+            OpenApiExample("wish", value={"timezone": "Europe/Paris"}, request_only=True),
+            OpenApiExample("me", value=_ME, response_only=True, status_codes=["200"]),
+        ],
+    )
+    def patch(self, request: Request) -> Response:
+        """Change what was sent and return the caller."""
+        caller = caller_of(request)
+        wish = _read(MeInput, request)
+        if "timezone" in wish:
+            caller.user.time_zone = wish["timezone"]
+            caller.user.save(update_fields=["time_zone"])
+        return Response(me_object(caller))
+
+
+def me_object(caller: Caller) -> dict[str, Any]:
+    """Return the public form of the caller."""
+    user: User = caller.user
+    return {
+        "id": str(user.pk),
+        "username": user.get_username(),
+        "scopes": None if caller.scopes is None else [name for name in SCOPES if name in caller.scopes],
+        "staff": user.is_staff,
+        "timezone": user.time_zone,
+        "tier": user.tier,
+    }
+
+
+@functools.cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones())
