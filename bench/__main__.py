@@ -1,0 +1,148 @@
+"""``python -m bench``: runs the parts on the embedded and the scaled-out stack and writes ``bench/results/``."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
+from typing import Any
+
+from bench import aio, capacity, client, dispatch, procs, recovery, replay, report, stacks, throughput
+from bench.stacks import Stack
+
+Parts = dict[str, Any]
+_QUICK = {
+    "repeats": 1,
+    "levels": (1, 10, 50),
+    "steps": (25, 50),
+    "followers": 50,
+    "live": 25,
+    "turns": 30,
+    "idle": 5.0,
+}
+_FULL = {
+    "levels": throughput.LEVELS,
+    "steps": capacity.STEPS,
+    "followers": 200,
+    "live": 100,
+    "turns": 200,
+    "idle": 60.0,
+}
+
+
+def _say(what: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {what}", flush=True)
+
+
+class Runner:
+    """Runs the wanted parts on one kind of stack."""
+
+    def __init__(self, kind: str, provider: str, args: argparse.Namespace) -> None:
+        self.kind = kind
+        self.provider = provider
+        self.size: dict[str, Any] = {**_FULL, "repeats": args.repeats, **(_QUICK if args.quick else {})}
+        self.workers = args.workers
+        self.parts: Parts = {}
+
+    def stack(self, workers: int | None = None) -> AbstractContextManager[Stack]:
+        """Start a fresh stack; ``workers`` is ignored by the embedded one."""
+        if self.kind == "embedded":
+            return stacks.embedded(self.provider)
+        return stacks.scaled(self.provider, workers=workers or self.workers)
+
+    def run(self, wanted: str) -> Parts:
+        """Run the wanted parts, in order."""
+        for letter in wanted:
+            _say(f"{self.kind}: part {letter}")
+            started = time.monotonic()
+            getattr(self, f"part_{letter}")()
+            _say(f"{self.kind}: part {letter} took {time.monotonic() - started:.0f} s")
+        return self.parts
+
+    def _measure(
+        self, name: str, part: Callable[[Stack], Coroutine[Any, Any, Any]], workers: int | None = None
+    ) -> None:
+        with self.stack(workers) as stack:
+            self.parts[name] = aio.run(_warmed(stack, part))
+        report.show(name, self.parts[name])
+
+    def part_a(self) -> None:
+        """Throughput beside the floor."""
+        size = self.size
+        self._measure(
+            "throughput",
+            lambda stack: throughput.throughput(
+                stack, self.provider, repeats=size["repeats"], levels=size["levels"]
+            ),
+        )
+
+    def part_b(self) -> None:
+        """Lag, CPU, the most turns, memory; memory on fresh stacks, where nothing was allocated before."""
+        size = self.size
+        self._measure("lag", lambda stack: throughput.lag(stack, self.provider))
+        self._measure("most_turns", lambda stack: capacity.most_turns(stack, size["steps"]))
+        self._measure("memory_follower", lambda stack: capacity.memory_of_followers(stack, size["followers"]))
+        self._measure("memory_turn", lambda stack: capacity.memory_of_turns(stack, size["live"]))
+
+    def part_c(self) -> None:
+        """Dispatch, and the cost of an idle server."""
+        self._measure("dispatch", lambda stack: dispatch.dispatch(stack, count=self.size["turns"]))
+        self._measure("idle", lambda stack: dispatch.idle(stack, seconds=self.size["idle"]))
+
+    def part_d(self) -> None:
+        """A killed worker; a killed server."""
+        repeats = max(5, self.size["repeats"]) if self.size["repeats"] > 1 else 1
+        if self.kind == "embedded":
+            self._measure("recovery", lambda stack: recovery.kill_server(stack, repeats=repeats))
+        else:
+            self._measure("recovery", lambda stack: recovery.kill_worker(stack, repeats=repeats), workers=2)
+
+    def part_e(self) -> None:
+        """Replay of a long turn."""
+        self._measure("replay", lambda stack: replay.replay(stack, repeats=max(3, self.size["repeats"])))
+
+
+async def _warmed(stack: Stack, part: Callable[[Stack], Coroutine[Any, Any, Any]]) -> Any:
+    """Run one turn first: it waits for the workers to be there, and nothing measured is a first time."""
+    load = await client.run_turns(stack.port, stack.key, 1, tokens=5, rate=100, timeout=60)
+    if load.errors:
+        raise stacks.NotReady(f"a first turn failed: {dict(load.errors)}")
+    return await part(stack)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--stack", choices=["embedded", "scaled", "both"], default="both")
+    parser.add_argument("--only", default="a,b,c,d,e", help="parts to run, e.g. a,c (see bench/README.md)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1, help="worker processes of the scaled-out stack")
+    parser.add_argument("--quick", action="store_true", help="small sizes, nothing written: does it run at all?")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the benchmark; exits with 1 when a turn went wrong anywhere."""
+    args = _arguments()
+    # A bench that is told to end must still stop its servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    wanted = "".join(letter for letter in "abcde" if letter in args.only)
+    bad = False
+    with stacks.provider_process() as provider:
+        for kind in ("embedded", "scaled") if args.stack == "both" else (args.stack,):
+            runner = Runner(kind, provider, args)
+            began = datetime.datetime.now(datetime.UTC)
+            parts = runner.run(wanted)
+            bad = bad or report.problems(parts) > 0
+            if not args.quick:
+                meta = {"stack": kind, "began": began.isoformat(timespec="seconds"), "settings": stacks.LIFTED}
+                meta["workers"] = args.workers if kind == "scaled" else None
+                report.write({**meta, "machine": {**procs.machine(), **stacks.services(kind)}}, parts)
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
