@@ -1,10 +1,14 @@
-"""One line a log record, with the fields that were bound to it."""
+"""One line a log record, with the fields that were bound to it and without secrets."""
 
 from __future__ import annotations
 
 import logging
+import re
 
 _STANDARD = set(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+#: Single-use and share tokens in paths, personal and bot keys anywhere.
+_TOKEN = re.compile(r"/(login|link|s)/[\w-]{16,}")
+_KEY = re.compile(r"\b(hfb?_)[\w-]{20,}")
 
 
 class LineFormatter(logging.Formatter):
@@ -13,7 +17,10 @@ class LineFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
         line = super().formatMessage(record)
         fields = {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
         return line + "".join(f" {key}={value}" for key, value in fields.items())
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _KEY.sub(r"\1…", _TOKEN.sub(r"/\1/…", super().format(record)))

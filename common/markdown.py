@@ -191,6 +191,11 @@ class BlockRenderer:
         ends, _ = _finished(tail, complete=True)
         return self._emit(tail, ends)
 
+    @property
+    def waiting(self) -> int:
+        """How many characters are not rendered yet."""
+        return self._length
+
     def _tail(self) -> str:
         tail = "".join(self._pieces)
         self._pieces = [tail]

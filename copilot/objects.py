@@ -9,15 +9,18 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import Count, Sum
 from django.utils import timezone
 
 from copilot import selectors
 from copilot.models import Message, Session, Turn, UsageRecord
-from copilot.providers import registry
+from copilot.providers import pricing, registry
 from copilot.providers.base import ModelInfo
+
+if TYPE_CHECKING:
+    from copilot.turns.submit import Accepted
 
 Object = dict[str, Any]
 
@@ -45,7 +48,7 @@ def _session(session: Session, usage: Object) -> Object:
         "id": str(session.id),
         "title": session.title,
         "title_source": session.title_source,
-        "model": session.model,
+        "model": session.model or registry.default_model(),
         "instructions": session.instructions,
         "temporary": session.temporary,
         "archived": session.archived,
@@ -63,9 +66,7 @@ def _usage_of_sessions(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Object]:
     sums = (
         UsageRecord.objects.filter(turn__session__in=ids)
         .values_list("turn__session_id")
-        .annotate(
-            Sum("input_tokens"), Sum("output_tokens"), Sum("cost_microdollars"), Count("cost_microdollars")
-        )
+        .annotate(Sum("input_tokens"), Sum("output_tokens"), Sum("cost_microdollars"), Count("cost_microdollars"))
     )
     used: dict[uuid.UUID, Object] = {}
     for session_id, read, written, cost, priced in sums:
@@ -126,6 +127,20 @@ def _queued(message: Message, position: int) -> Object:
     return {**_message(message), "position": position, "held": message.held}
 
 
+def accepted_object(accepted: Accepted) -> Object:
+    """Return what became of a message that was sent: a turn began, or it waits."""
+    if not accepted.queued or accepted.position is None:
+        turn = turn_object(accepted.turn) if accepted.turn else None
+        return {"queued": False, "message": _message(accepted.message), "turn": turn}
+    return {
+        "queued": True,
+        "message": _queued(accepted.message, accepted.position),
+        "position": accepted.position,
+        "delivery": accepted.delivery,
+        "waiting_for": accepted.waiting_for,
+    }
+
+
 # --- turns -----------------------------------------------------------------------------------
 
 
@@ -183,12 +198,8 @@ def _context(turn: Turn, records: Sequence[UsageRecord]) -> Object | None:
         return None
     latest = records[-1]
     used: Object = {"used": latest.input_tokens + latest.output_tokens, "estimated": False}
-    window = _window(turn.model)
+    window = pricing.facts(turn.model).context
     return {**used, "window": window} if window else used
-
-
-def _window(model: str) -> int | None:
-    return next((info.context for info in registry.list_models() if info.id == model), None)
 
 
 # --- models ----------------------------------------------------------------------------------

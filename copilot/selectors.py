@@ -49,7 +49,7 @@ def turn_of(user: object, turn_id: object) -> Turn:
 def message_of(user: object, message_id: object) -> Message:
     """Return the message, settled or queued; NotFound as above, and for an answer that is being written."""
     message = (
-        Message.objects.filter(session__user=user, id=_id(message_id))
+        Message.objects.filter(session__in=Session.objects.visible_to(user), id=_id(message_id))
         .exclude(state=Message.State.OPEN)
         .first()
     )

@@ -6,7 +6,7 @@ exactly one ``Stop``; a stream that ends without the provider's own end marker r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -40,9 +40,7 @@ class ProviderError(Exception):
         retry_after: seconds the provider asked us to wait.
     """
 
-    def __init__(
-        self, code: ErrorClass, detail: str, *, hint: str = "", retry_after: float | None = None
-    ) -> None:
+    def __init__(self, code: ErrorClass, detail: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.code: ErrorClass = code
         self.detail = detail
@@ -205,7 +203,7 @@ StreamPart = Text | Reasoning | ToolCallStart | ToolCallDelta | Usage | TitleHin
 class Provider(Protocol):
     """An adapter over one provider's API."""
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[StreamPart]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         """Call the model and yield its answer as it arrives.
 
         Closing the iterator closes the connection. A later ``Usage`` replaces an earlier one.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
@@ -43,7 +43,7 @@ ANSWER = (
     "Try it:\n\n"
     "- reload the page, or open it in a second tab, while I am speaking\n"
     "- stop the server with Ctrl-C or `kill -9` and start it again: the turn comes to its end\n"
-    "- send `/words 200 50` for a long answer, or `/tool calculator {\"expression\": \"6 * 7\"}` for a tool\n\n"
+    '- send `/words 200 50` for a long answer, or `/tool calculator {"expression": "6 * 7"}` for a tool\n\n'
     "Set `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` (or an OpenAI-compatible `OPENAI_BASE_URL`) to talk to a real "
     "model."
 )
@@ -97,7 +97,7 @@ def _directive(line: str) -> Directive | None:
 class DemoProvider:
     """See the module. Which step is next is read from the messages, so a continuation needs no memory."""
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[StreamPart]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         """Yield the next step of the script that the last user messages hold."""
         asked, done = _this_turn(request.messages)
         steps = parse(asked)
@@ -138,8 +138,8 @@ class DemoProvider:
                         await asyncio.sleep(0)
                     yield Text(between + f"w{n}" if n == 1 else f" w{n}")
             case "think":
-                for word in rest.split(" "):
-                    yield Reasoning(word + " ")
+                for n, word in enumerate(rest.split(" ")):
+                    yield Reasoning(f" {word}" if n else word)
             case "results":
                 yield Text(between + _results(request.messages))
             case "sleep":

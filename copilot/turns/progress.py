@@ -12,7 +12,7 @@ from django.db.models import F
 from common.db import db_now
 from copilot.events import schema
 from copilot.events.log import EventBatch, StaleTurn
-from copilot.models import Step, ToolCall, Turn, UsageRecord
+from copilot.models import Step, ToolCall, UsageRecord
 from copilot.providers.base import Usage
 from copilot.providers.pricing import Cost
 from copilot.turns.journal import journal, touch
@@ -38,12 +38,13 @@ class FinishedStep:
     calls: Sequence[PlannedCall] = field(default_factory=tuple)
 
 
-def commit_step(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, step: FinishedStep) -> None:
-    """Keep a model step and its calls: nobody asks for it again. ``attempt`` returns to 1."""
+def commit_step(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, step: FinishedStep) -> int:
+    """Keep a model step and its calls: nobody asks for it again. ``attempt`` returns to 1.
+
+    Returns the seq up to which the events now belong to rows.
+    """
     batch.append(*(schema.tool_input_available(call.id, call.name, call.arguments) for call in step.calls))
-    touch(
-        turn_id, fence, steps=step.number, sealed_seq=batch.seq, attempt=1, progress_at=db_now(), fence=F("fence")
-    )
+    touch(turn_id, fence, steps=step.number, sealed_seq=batch.seq, attempt=1, progress_at=db_now())
     Step.objects.create(
         turn_id=turn_id, number=step.number, content=step.content, finish_reason=step.finish_reason
     )
@@ -60,6 +61,7 @@ def commit_step(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, step: Fini
         for position, call in enumerate(step.calls)
     )
     journal(turn_id, "step", number=step.number, calls=len(step.calls), seq=batch.seq)
+    return batch.seq
 
 
 def begin_call(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, call_id: uuid.UUID) -> None:
@@ -83,8 +85,8 @@ class CallOutcome:
 
 def settle_call(
     batch: EventBatch, *, turn_id: uuid.UUID, fence: int, call_id: uuid.UUID, outcome: CallOutcome
-) -> None:
-    """Keep the result of a call, once."""
+) -> int:
+    """Keep the result of a call, once; returns the seq up to which the events now belong to rows."""
     if outcome.state == ToolCall.State.DONE:
         batch.append(schema.tool_output_available(call_id, outcome.output))
     elif outcome.state == ToolCall.State.DENIED:
@@ -98,6 +100,7 @@ def settle_call(
     if settled != 1:
         raise StaleTurn
     journal(turn_id, "call", call=str(call_id), state=outcome.state, seq=batch.seq)
+    return batch.seq
 
 
 def record_usage(
@@ -128,17 +131,3 @@ def record_usage(
         if cost.microdollars is not None and record.cost_microdollars is not None:
             added["cost_microdollars"] = F("cost_microdollars") + cost.microdollars
         UsageRecord.objects.filter(pk=record.pk).update(**added)
-
-
-def unsettled_calls(turn_id: uuid.UUID, step: int) -> list[ToolCall]:
-    """Return the calls of a step that have no outcome yet, in order."""
-    return list(
-        ToolCall.objects.filter(
-            turn_id=turn_id, step=step, state__in=[ToolCall.State.PENDING, ToolCall.State.RUNNING]
-        ).order_by("position")
-    )
-
-
-def running_seconds(turn: Turn) -> float:
-    """Return how long earlier stretches of the turn ran, in seconds."""
-    return turn.running_ms / 1000

@@ -118,10 +118,17 @@ def _checked(changes: dict[str, Any]) -> dict[str, Any]:
         chosen = columns["title"] != ""
         columns["title_source"] = Session.TitleSource.PERSON if chosen else Session.TitleSource.AUTO
     if columns.get("model"):
-        models.check_model(columns["model"])
+        _check_model(columns["model"])
     if columns.get("tools") is not None:
         columns["tools"] = _known_globs(columns["tools"])
     return columns
+
+
+def _check_model(model: str) -> None:
+    try:
+        models.check_model(model)
+    except models.UnknownModel as error:
+        raise Invalid(str(error), code="unknown_model", model=model) from error
 
 
 def _known_globs(globs: Sequence[str]) -> list[str]:

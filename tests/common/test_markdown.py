@@ -206,6 +206,14 @@ def test_a_paragraph_is_there_as_soon_as_a_blank_line_follows() -> None:
     assert [block.html for block in renderer.feed("\n")] == ["<p>one</p>\n"]
 
 
+def test_what_waits_is_counted() -> None:
+    renderer = BlockRenderer()
+    renderer.feed("one\n\ntw")
+    assert renderer.waiting == 2
+    renderer.end()
+    assert renderer.waiting == 0
+
+
 def test_a_heading_a_rule_and_a_closed_fence_are_there_at_once() -> None:
     renderer = BlockRenderer()
     for text in ("# head\n", "***\n", "```\nx\n```\n"):

@@ -1,0 +1,1 @@
+"""REST for sessions, messages, turns and their events, under ``/api/v1/``."""

@@ -1,0 +1,74 @@
+"""Short words for the API document: responses with examples, and the error codes of an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+
+from chat.api import components
+
+Responses = dict[Any, Any]
+
+#: Every code that an operation here answers with: its status, and what it says.
+CODES: dict[str, tuple[int, str]] = {
+    "invalid": (400, "The message is empty: write something first."),
+    "unknown_field": (400, "titel: There is no such field here."),
+    "unknown_model": (400, "There is no model 'demo/dem'."),
+    "not_authenticated": (401, "Log in, or send a valid key as 'Authorization: Bearer …'."),
+    "csrf": (403, "CSRF check failed. Reload the page and try again."),
+    "scope": (403, "This needs a key with the scope 'chat'."),
+    "not_found": (404, "There is no such thing here, or it is not yours."),
+    "queue_full": (409, "10 messages are waiting already. Withdraw one, or wait for the answer."),
+    "client_id_reused": (409, "This client_id was used for another message. Use a new one for each message."),
+    "already_delivered": (409, "This message was delivered already."),
+    "session_busy": (409, "The agent is still working; the messages are sent when it ends."),
+    "stale": (409, "Nothing is waiting here."),
+    "text_too_long": (413, "The message has 64,001 characters; at most 64,000 are accepted."),
+    "busy": (503, "The server is busy right now. Nothing was stored; try again."),
+}
+
+
+def parameter(name: str, kind: type, description: str, *, header: bool = False) -> OpenApiParameter:
+    """Describe a query parameter, or a header."""
+    return OpenApiParameter(name, kind, "header" if header else "query", description=description)
+
+
+def _answer(component: Any, examples: Mapping[str, Any], description: str) -> OpenApiResponse:
+    shown = [OpenApiExample(name, value=value, response_only=True) for name, value in examples.items()]
+    return OpenApiResponse(component, description=description, examples=shown)
+
+
+def found(component: Any, example: Any) -> Responses:
+    """200 with what was asked for."""
+    return {200: _answer(component, {"example": example}, "")}
+
+
+def created(component: Any, example: Any) -> Responses:
+    """201 with what was made."""
+    return {201: _answer(component, {"example": example}, "")}
+
+
+def accepted(component: Any, examples: Mapping[str, Any], *, again: bool = False) -> Responses:
+    """202 with what became of it; ``again``: 200 when it was accepted before."""
+    responses: Responses = {202: _answer(component, examples, "Accepted and stored.")}
+    if again:
+        responses[200] = _answer(component, examples, "Accepted before; this is its present state.")
+    return responses
+
+
+def no_content() -> Responses:
+    """204."""
+    return {204: OpenApiResponse(description="Done.")}
+
+
+def errors(*codes: str, unsafe: bool = False) -> Responses:
+    """The errors of an operation, beside those that every one has; ``unsafe``: it changes something."""
+    every = ["not_authenticated", "scope", *(["csrf", "busy"] if unsafe else []), *codes]
+    responses: Responses = {}
+    for status in sorted({CODES[code][0] for code in every}):
+        named = [code for code in CODES if code in every and CODES[code][0] == status]
+        examples = {code: {"code": code, "detail": CODES[code][1]} for code in named}
+        responses[status] = _answer(components.Error, examples, ", ".join(f"`{code}`" for code in named))
+    return responses

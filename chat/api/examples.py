@@ -1,0 +1,140 @@
+"""One small story that every example of the API document is taken from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SESSION_ID = "01981f5e-8a40-7c11-9f62-3a8d2f0c1b11"
+_TURN_ID = "01981f5e-9b02-7d43-8a10-5be1c20f7d22"
+_ANSWER_ID = "01981f5e-9b03-7a90-b1c4-77ad0e3f6c44"
+
+SESSION: dict[str, Any] = {
+    "id": _SESSION_ID,
+    "title": "Greeting",
+    "title_source": "auto",
+    "model": "demo/demo",
+    "instructions": "",
+    "temporary": False,
+    "archived": False,
+    "revision": 4,
+    "created_at": "2026-01-05T09:30:00.120000Z",
+    "updated_at": "2026-01-05T09:31:12.480000Z",
+    "usage": {"input_tokens": 1, "output_tokens": 2, "cost_microdollars": 0},
+}
+MESSAGE: dict[str, Any] = {
+    "id": "01981f5e-9b01-7e55-a0de-1f4b6a9c2e33",
+    "seq": 1,
+    "role": "user",
+    "state": "done",
+    "turn": _TURN_ID,
+    "parts": [{"type": "text", "text": "Hello"}],
+    "created_at": "2026-01-05T09:31:10.002000Z",
+    "client_id": "m-1",
+}
+ANSWER: dict[str, Any] = {
+    "id": _ANSWER_ID,
+    "seq": 2,
+    "role": "assistant",
+    "state": "done",
+    "turn": _TURN_ID,
+    "parts": [{"type": "step-start"}, {"type": "text", "text": "Hello there", "state": "done"}],
+    "created_at": "2026-01-05T09:31:10.002000Z",
+}
+WAITING: dict[str, Any] = {
+    "id": "01981f5e-a777-7b21-8c0d-90e5d4b3a255",
+    "seq": None,
+    "role": "user",
+    "state": "queued",
+    "turn": None,
+    "parts": [{"type": "text", "text": "And in French?"}],
+    "created_at": "2026-01-05T09:31:11.700000Z",
+    "position": 1,
+    "held": False,
+}
+_USAGE: dict[str, Any] = {
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "reasoning_tokens": 0,
+    "cache_read_tokens": 0,
+    "cache_write_tokens": 0,
+    "cost_source": "unknown",
+    "duration_ms": 0,
+    "first_chunk_ms": None,
+}
+NEW_TURN: dict[str, Any] = {
+    "id": _TURN_ID,
+    "session": _SESSION_ID,
+    "status": "queued",
+    "origin": "web",
+    "attempt": 1,
+    "created_at": "2026-01-05T09:31:10.002000Z",
+    "started_at": None,
+    "finished_at": None,
+    "model": "demo/demo",
+    "message_ids": [],
+    "text": "",
+    "usage": _USAGE,
+}
+TURN: dict[str, Any] = {
+    **NEW_TURN,
+    "status": "completed",
+    "started_at": "2026-01-05T09:31:10.010000Z",
+    "finished_at": "2026-01-05T09:31:12.480000Z",
+    "message_ids": [_ANSWER_ID],
+    "text": "Hello there",
+    "usage": {
+        **_USAGE,
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "cost_microdollars": 0,
+        "cost_source": "provider",
+        "duration_ms": 2470,
+        "first_chunk_ms": 40,
+    },
+    "context": {"used": 3, "estimated": False},
+}
+SESSION_DETAIL: dict[str, Any] = {
+    **SESSION,
+    "messages": [MESSAGE, ANSWER],
+    "active_turn": None,
+    "queued": [],
+}
+ACCEPTED: dict[str, Any] = {"queued": False, "message": MESSAGE, "turn": NEW_TURN}
+QUEUED: dict[str, Any] = {
+    "queued": True,
+    "message": WAITING,
+    "position": 1,
+    "delivery": "next",
+    "waiting_for": "turn",
+}
+CANCELLED: dict[str, Any] = {"cancelled": True, "confirmed": True, "turn": _TURN_ID}
+EVENTS: dict[str, Any] = {
+    "events": [
+        {"seq": 1, "chunk": {"type": "start", "messageId": _ANSWER_ID}},
+        {"seq": 2, "chunk": {"type": "start-step"}},
+        {"seq": 3, "chunk": {"type": "text-start", "id": "t1"}},
+        {"seq": 4, "chunk": {"type": "text-delta", "id": "t1", "delta": "Hello there"}},
+    ],
+    "next": 4,
+    "terminal": False,
+}
+STREAM = (
+    f'id: 1\ndata: {{"type":"start","messageId":"{_ANSWER_ID}"}}\n\n'
+    'id: 2\ndata: {"type":"start-step"}\n\n'
+    'id: 3\ndata: {"type":"text-start","id":"t1"}\n\n'
+    'id: 4\ndata: {"type":"text-delta","id":"t1","delta":"Hello there"}\n\n'
+    'id: 5\ndata: {"type":"text-end","id":"t1"}\n\n'
+    ": heartbeat\n\n"
+    'id: 6\ndata: {"type":"finish-step"}\n\n'
+    'id: 7\ndata: {"type":"finish","finishReason":"stop"}\n\n'
+    "data: [DONE]\n\n"
+)
+MODEL: dict[str, Any] = {
+    "id": "demo/demo",
+    "label": "Demo",
+    "context": None,
+    "tools": True,
+    "images": False,
+    "input_price": 0,
+    "output_price": 0,
+}

@@ -1,0 +1,113 @@
+"""The plain async views in the API document.
+
+The generator sees DRF views only. Each async operation has a twin here that is documented and never served.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat.api import components
+from chat.api.base import ApiView
+from chat.api.docs import errors, found, parameter
+from chat.api.examples import CANCELLED, EVENTS, STREAM, TURN
+from chat.api.serializers import CancelBody
+
+PREFIX = "/api/v1/"
+
+WAIT = parameter("wait", float, "Seconds to wait, from 0 to 25.")
+AFTER = parameter("after", int, "Only events with a larger `seq`.")
+
+
+class _TurnTwin(ApiView):
+    @extend_schema(
+        operation_id="read_turn",
+        summary="Read a turn",
+        description="With `wait`, answers once it has ended or waits for a person, or when the time is over.",
+        parameters=[WAIT],
+        responses=found(components.Turn, TURN) | errors("invalid", "not_found"),
+    )
+    def get(self, request: Request, turn_id: str) -> Response:
+        raise NotImplementedError
+
+
+class _CancelInSessionTwin(ApiView):
+    @extend_schema(
+        operation_id="cancel_in_session",
+        summary="Stop what runs in a session",
+        description="Answers within six seconds. With `turn` it stops that turn and no other.",
+        request=CancelBody,
+        responses=found(components.Cancelled, CANCELLED)
+        | errors("invalid", "unknown_field", "not_found", "text_too_long", unsafe=True),
+    )
+    def post(self, request: Request, session_id: str) -> Response:
+        raise NotImplementedError
+
+
+class _CancelTurnTwin(ApiView):
+    @extend_schema(
+        operation_id="cancel_turn",
+        summary="Stop a turn",
+        description="Answers within six seconds. A turn that has ended is left alone.",
+        request=None,
+        responses=found(components.Cancelled, CANCELLED)
+        | errors("invalid", "unknown_field", "not_found", "text_too_long", unsafe=True),
+    )
+    def post(self, request: Request, turn_id: str) -> Response:
+        raise NotImplementedError
+
+
+class _EventsTwin(ApiView):
+    @extend_schema(
+        operation_id="read_turn_events",
+        summary="Read a turn's events",
+        description="At most 500. With `wait`, answers as soon as there is one, or when the time is over.",
+        parameters=[AFTER, WAIT],
+        responses=found(components.EventPage, EVENTS) | errors("invalid", "not_found"),
+    )
+    def get(self, request: Request, turn_id: str) -> Response:
+        raise NotImplementedError
+
+
+class _StreamTwin(ApiView):
+    @extend_schema(
+        operation_id="stream_turn",
+        summary="Stream a turn's events",
+        description="Server-sent events: the `id` of each is its `seq`, heartbeats are comments, and the last one "
+        "is `[DONE]`. `Last-Event-ID` resumes.",
+        parameters=[parameter("Last-Event-ID", int, "The `seq` of the last event seen.", header=True), AFTER],
+        responses={
+            (200, "text/event-stream"): OpenApiResponse(
+                OpenApiTypes.STR,
+                examples=[OpenApiExample("example", value=STREAM, media_type="text/event-stream")],
+            )
+        }
+        | errors("invalid", "not_found"),
+    )
+    def get(self, request: Request, turn_id: str) -> Response:
+        raise NotImplementedError
+
+
+_TWINS: list[tuple[str, str, type[ApiView]]] = [
+    ("turns/{turn_id}", "GET", _TurnTwin),
+    ("sessions/{session_id}/cancel", "POST", _CancelInSessionTwin),
+    ("turns/{turn_id}/cancel", "POST", _CancelTurnTwin),
+    ("turns/{turn_id}/events", "GET", _EventsTwin),
+    ("turns/{turn_id}/stream", "GET", _StreamTwin),
+]
+
+
+def add_async_operations(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
+    """Add the operations that the generator cannot see (a preprocessing hook of drf-spectacular)."""
+    twins = [(PREFIX + path, _route(path), method, view.as_view()) for path, method, view in _TWINS]
+    return [*endpoints, *twins]
+
+
+def _route(path: str) -> str:
+    """Return the path as a URL pattern would have it, which is where the types of ids are read from."""
+    return PREFIX + path.replace("{", "<str:").replace("}", ">")

@@ -1,0 +1,147 @@
+"""The bodies of requests: names and types. What values mean is checked by the services that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+
+from chat.api.parsing import unknown_fields
+
+CLIENT_ID_MAX = 128
+INSTRUCTIONS_MAX = 64_000
+
+
+class Text(serializers.CharField):
+    """A string and nothing that could be turned into one; kept as it is, blanks included."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"trim_whitespace": False, "allow_blank": True, **kwargs})
+
+    def to_internal_value(self, data: Any) -> str:
+        """Return the string; numbers are refused."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return data
+
+
+class Flag(serializers.BooleanField):
+    """``true`` or ``false``, not a word or a number for it."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """Return the value itself."""
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class Body(serializers.Serializer[Any]):
+    """A JSON object in which an unknown field is an error: a mistyped name is told, not ignored.
+
+    A field that is null counts as left out, except where null means something (``nullable``).
+    """
+
+    nullable: frozenset[str] = frozenset()
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """Return the fields that were given.
+
+        Raises:
+            ValidationError: not an object.
+            Invalid: unknown fields (``unknown_field``).
+        """
+        if not isinstance(data, Mapping):  # a nested one: the body itself was looked at before
+            raise serializers.ValidationError("must be a JSON object.")
+        if unknown := set(data) - set(self.fields):
+            raise unknown_fields(unknown)
+        given = {key: value for key, value in data.items() if value is not None or key in self.nullable}
+        checked: dict[str, Any] = super().to_internal_value(given)
+        return checked
+
+
+class SessionBody(Body):
+    """What a person decides about a session."""
+
+    nullable = frozenset({"tools"})
+
+    title = Text(required=False, max_length=1000, help_text="At most 200 characters; empty: named by itself.")
+    model = Text(required=False, max_length=200, help_text="`provider/model`; empty: the operator's default.")
+    instructions = Text(required=False, max_length=INSTRUCTIONS_MAX, help_text="For the agent, in this session.")
+    tools = serializers.ListField(
+        child=Text(max_length=200),
+        required=False,
+        allow_null=True,
+        max_length=100,
+        help_text="Globs over tool names; null offers every tool.",
+    )
+
+
+class ChangeSessionBody(SessionBody):
+    """``PATCH sessions/{id}``."""
+
+    archived = Flag(required=False)
+
+
+class NewSessionBody(SessionBody):
+    """``POST sessions``."""
+
+    temporary = Flag(required=False, help_text="Only `false` so far.")
+    client_id = Text(
+        required=False,
+        allow_null=True,
+        allow_blank=False,
+        max_length=CLIENT_ID_MAX,
+        help_text="Sent again, the call returns the session that it created.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of ``create_session``; temporary sessions do not exist yet."""
+        if attrs.pop("temporary", False):
+            raise unknown_fields({"temporary"})
+        return attrs
+
+
+class ContextBody(Body):
+    """The page that a person looks at while asking."""
+
+    url = Text(required=False, max_length=8000)
+    content = Text(required=False)
+
+
+class SendBody(Body):
+    """``POST sessions/{id}/messages``."""
+
+    text = Text(help_text="At most 64,000 characters.")
+    client_id = Text(
+        required=False,
+        allow_null=True,
+        allow_blank=False,
+        max_length=CLIENT_ID_MAX,
+        help_text="Makes a repetition harmless: it is answered with the message's present state.",
+    )
+    model = Text(required=False, allow_null=True, max_length=200, help_text="For this turn only.")
+    effort = Text(required=False, allow_null=True, help_text="`none`, `low`, `medium` or `high`.")
+    attachments = serializers.ListField(required=False, allow_null=True, help_text="None can be sent so far.")
+    context = ContextBody(required=False, allow_null=True)  # type: ignore[assignment] # a field of the body
+    timezone = Text(required=False, allow_null=True, max_length=100, help_text="A name such as `Europe/Berlin`.")
+    delivery = Text(
+        required=False, allow_null=True, help_text="`asap`, `next` or `interrupt`: when a busy session reads it."
+    )
+
+    def validate_attachments(self, value: list[Any]) -> list[Any]:
+        """Refuse files: there is nowhere to put them yet."""
+        if value:
+            raise serializers.ValidationError("Attachments are not supported yet.")
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of ``submit_message``."""
+        attrs.pop("attachments", None)
+        return attrs
+
+
+class CancelBody(Body):
+    """``POST sessions/{id}/cancel``."""
+
+    turn = Text(required=False, allow_null=True, max_length=100, help_text="Stop only this turn.")

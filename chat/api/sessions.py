@@ -1,0 +1,97 @@
+"""``/sessions`` and ``/sessions/{id}``."""
+
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from chat.api import components, parsing
+from chat.api.base import ApiView, caller_of
+from chat.api.docs import created, errors, found, no_content, parameter
+from chat.api.examples import SESSION, SESSION_DETAIL
+from chat.api.paging import page_of_sessions
+from chat.api.serializers import ChangeSessionBody, NewSessionBody
+from copilot import objects, selectors
+from copilot.turns.sessions import create_session, delete_session, update_session
+
+
+class SessionsView(ApiView):
+    """The caller's sessions."""
+
+    @extend_schema(
+        operation_id="list_sessions",
+        summary="List sessions",
+        description="The caller's sessions, newest activity first. Follow `next` to go on.",
+        parameters=[
+            parameter("search", str, "Only sessions whose title contains this."),
+            parameter("archived", bool, "The archived ones instead of the others."),
+            parameter("cursor", str, "From `next` or `previous`."),
+            parameter("limit", int, "Sessions a page, from 1 to 100. Default 50."),
+        ],
+        responses=found(components.SessionPage, {"results": [SESSION], "next": None, "previous": None})
+        | errors("invalid"),
+    )
+    def get(self, request: Request) -> Response:
+        """Answer with a page of sessions."""
+        query = request.query_params
+        sessions = selectors.sessions_of(
+            caller_of(request).user,
+            search=parsing.words(query, "search"),
+            archived=parsing.flag(query, "archived"),
+        )
+        rows, following, earlier = page_of_sessions(request, sessions)
+        return Response({"results": objects.session_objects(rows), "next": following, "previous": earlier})
+
+    @extend_schema(
+        operation_id="create_session",
+        summary="Create a session",
+        request=NewSessionBody,
+        responses=created(components.Session, SESSION)
+        | errors("invalid", "unknown_field", "unknown_model", "text_too_long", unsafe=True),
+    )
+    def post(self, request: Request) -> Response:
+        """Create a session, or answer with the one that the same ``client_id`` created."""
+        session = create_session(user=caller_of(request).user, **self.body(request, NewSessionBody))
+        return Response(objects.session_object(session), status=201)
+
+
+class SessionView(ApiView):
+    """One session."""
+
+    @extend_schema(
+        operation_id="read_session",
+        summary="Read a session",
+        description="The session with its newest messages, its live turn and the messages that wait.",
+        responses=found(components.SessionDetail, SESSION_DETAIL) | errors("not_found"),
+    )
+    def get(self, request: Request, session_id: str) -> Response:
+        """Answer with everything that an open page shows."""
+        session = selectors.session_of(caller_of(request).user, session_id)
+        snapshot = objects.session_snapshot(session)
+        page = selectors.messages_page(session)
+        return Response({**snapshot, "messages": objects.message_objects(page.messages)})
+
+    @extend_schema(
+        operation_id="change_session",
+        summary="Change a session",
+        request=ChangeSessionBody,
+        responses=found(components.Session, SESSION)
+        | errors("invalid", "unknown_field", "unknown_model", "not_found", "text_too_long", unsafe=True),
+    )
+    def patch(self, request: Request, session_id: str) -> Response:
+        """Change what the body names."""
+        changes = self.body(request, ChangeSessionBody, partial=True)
+        session = update_session(user=caller_of(request).user, session_id=session_id, **changes)
+        return Response(objects.session_object(session))
+
+    @extend_schema(
+        operation_id="delete_session",
+        summary="Delete a session",
+        description="With its messages, turns and events. A turn that runs ends too.",
+        responses=no_content() | errors("not_found", unsafe=True),
+    )
+    def delete(self, request: Request, session_id: str) -> Response:
+        """Delete it for good."""
+        delete_session(user=caller_of(request).user, session_id=session_id)
+        return Response(status=204)

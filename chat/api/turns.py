@@ -1,0 +1,85 @@
+"""Reading one turn, waiting for its end, and stopping it. Plain async views: what waits holds no connection."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import aclosing, suppress
+
+from django.http import HttpRequest, JsonResponse
+
+from chat.api.parsing import read_body, seconds_to_wait
+from chat.api.serializers import Body, CancelBody
+from chat.api.watch import watch
+from common.auth import Caller, api_view_async
+from common.db import db
+from common.errors import NotFound
+from common.ids import as_uuid
+from copilot import objects, selectors
+from copilot.events import schema
+from copilot.events.follow import Event
+from copilot.events.log import last_seq
+from copilot.models import Turn
+from copilot.turns.cancel import cancel_turn
+
+
+@api_view_async()
+async def turn_view(request: HttpRequest, turn_id: str, *, caller: Caller) -> JsonResponse:
+    """Answer with the turn; with ``wait``, once it has ended or waits for a person, or the time is over."""
+    wait = seconds_to_wait(request.GET)
+    known = as_uuid(turn_id)
+    if known is None:
+        raise NotFound
+    if wait:
+        newest = await db(last_seq, known)
+        # Read after the log: what ends the turn from here on comes after ``newest``.
+        turn = await db(selectors.turn_of, caller.user, known)
+        if not _settled(turn):
+            await _until_settled(caller, known, newest, wait)
+    return JsonResponse(await db(_shown, caller, known))
+
+
+def _shown(caller: Caller, turn_id: uuid.UUID) -> objects.Object:
+    return objects.turn_object(selectors.turn_of(caller.user, turn_id))
+
+
+def _settled(turn: Turn) -> bool:
+    return turn.is_terminal or turn.status == Turn.Status.REQUIRES_ACTION
+
+
+async def _until_settled(caller: Caller, turn_id: uuid.UUID, after: int, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds), aclosing(watch(caller, turn_id, after)) as items:  # type: ignore[type-var]
+            async for item in items:
+                if isinstance(item, Event) and not _may_settle(item.chunk):
+                    continue
+                if _settled(await db(selectors.turn_of, caller.user, turn_id, pool="follow")):
+                    return
+
+
+def _may_settle(chunk: schema.Chunk) -> bool:
+    return schema.is_terminal(chunk) or chunk["type"] == "data-approval"
+
+
+@api_view_async(methods=("POST",))
+async def cancel_in_session_view(request: HttpRequest, session_id: str, *, caller: Caller) -> JsonResponse:
+    """Stop the session's live turn, or only the one that the body names."""
+    body = read_body(CancelBody, request)
+    if as_uuid(session_id) is None:
+        raise NotFound
+    return await _cancel(caller, session_id=session_id, turn_id=body.get("turn"))
+
+
+@api_view_async(methods=("POST",))
+async def cancel_turn_view(request: HttpRequest, turn_id: str, *, caller: Caller) -> JsonResponse:
+    """Stop this turn and no other."""
+    read_body(Body, request)
+    return await _cancel(caller, turn_id=turn_id)
+
+
+async def _cancel(caller: Caller, *, session_id: str | None = None, turn_id: str | None = None) -> JsonResponse:
+    result = await cancel_turn(user=caller.user, session_id=session_id, turn_id=turn_id)
+    answer: objects.Object = {"cancelled": result.cancelled, "confirmed": result.confirmed}
+    if result.turn is not None:
+        answer["turn"] = str(result.turn)
+    return JsonResponse(answer)

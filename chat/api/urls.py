@@ -1,0 +1,33 @@
+"""What ``/api/v1/`` answers about sessions, messages and turns. No trailing slashes."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from chat.api.messages import (
+    DeliverQueuedView,
+    MessageView,
+    QueuedMessageView,
+    QueuedView,
+    SessionMessagesView,
+)
+from chat.api.models import ModelsView
+from chat.api.sessions import SessionsView, SessionView
+from chat.api.streams import turn_events_view, turn_stream_view
+from chat.api.turns import cancel_in_session_view, cancel_turn_view, turn_view
+
+urlpatterns = [
+    path("sessions", SessionsView.as_view()),
+    path("sessions/<str:session_id>", SessionView.as_view()),
+    path("sessions/<str:session_id>/messages", SessionMessagesView.as_view()),
+    path("sessions/<str:session_id>/queued", QueuedView.as_view()),
+    path("sessions/<str:session_id>/queued/deliver", DeliverQueuedView.as_view()),
+    path("sessions/<str:session_id>/queued/<str:message_id>", QueuedMessageView.as_view()),
+    path("sessions/<str:session_id>/cancel", cancel_in_session_view),
+    path("messages/<str:message_id>", MessageView.as_view()),
+    path("turns/<str:turn_id>", turn_view),
+    path("turns/<str:turn_id>/cancel", cancel_turn_view),
+    path("turns/<str:turn_id>/events", turn_events_view),
+    path("turns/<str:turn_id>/stream", turn_stream_view),
+    path("models", ModelsView.as_view()),
+]

@@ -1,0 +1,167 @@
+"""The websockets of the contract: one session, and the list of a person's sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+from chat.following import SessionFollower
+from chat.sockets import Socket
+from common.db import db
+from common.errors import Invalid, NotFound
+from common.ids import as_uuid
+from copilot import objects, selectors
+from copilot.events.publish import session_group, user_group
+from copilot.models import Session
+from copilot.turns.cancel import cancel_turn
+from copilot.turns.submit import submit_message
+
+SEND_FIELDS = frozenset({"text", "model", "effort", "timezone", "context", "delivery", "attachments"})
+#: How many sessions the list's socket keeps in step.
+SESSIONS_WATCHED = 100
+
+
+class SessionConsumer(Socket):
+    """One session: snapshots on every change, the events of its turns, and what the person does."""
+
+    async def open(self) -> None:
+        self.session_id: uuid.UUID = self.scope["url_route"]["kwargs"]["session_id"]
+        await db(selectors.session_of, self.caller.user, self.session_id)
+        self._revision = 0
+        self._follower: SessionFollower | None = None
+        self._following: asyncio.Task[None] | None = None
+        await self.channel_layer.group_add(session_group(self.session_id), self.channel_name)
+
+    async def disconnect(self, code: int) -> None:
+        await super().disconnect(code)
+        if hasattr(self, "_revision"):
+            await self.channel_layer.group_discard(session_group(self.session_id), self.channel_name)
+
+    async def session_changed(self, message: dict[str, Any]) -> None:
+        """A hint of the session's group."""
+        self.hint()
+
+    async def look(self) -> None:
+        """Send a snapshot when the session has a newer revision than the last one sent."""
+        revision, snapshot = await db(self._read, self._revision)
+        if snapshot is None:
+            return
+        if self._follower is not None:
+            self._follower.look_for_turns()
+            if snapshot["active_turn"] is None:
+                await self._follower.caught_up()  # the terminal event comes first
+        self._revision = revision
+        await self.push({"type": "session", **snapshot})
+
+    def _read(self, seen: int) -> tuple[int, dict[str, Any] | None]:
+        session: Session = selectors.session_of(self.caller.user, self.session_id)
+        if session.revision <= seen:
+            return seen, None
+        return session.revision, objects.session_snapshot(session)
+
+    async def take(self, frame: dict[str, Any]) -> None:
+        match frame["type"]:
+            case "follow":
+                await self._follow(frame)
+            case "send":
+                await self._send_message(frame)
+            case "cancel":
+                self.spawn(self._cancel(frame))
+            case "decide":
+                raise NotFound
+            case unknown:
+                raise Invalid(f"There is no frame of type {unknown[:40]!r}.")
+
+    async def _follow(self, frame: dict[str, Any]) -> None:
+        after = frame.get("after", 0)
+        if not isinstance(after, int) or isinstance(after, bool) or not 0 <= after < 2**31:
+            raise Invalid("after must be a seq: a whole number from 0.", after="invalid")
+        turn = None
+        if frame.get("turn") is not None:
+            turn = await db(selectors.turn_of, self.caller.user, frame["turn"])
+            if turn.session_id != self.session_id:
+                raise NotFound
+        if self._following is not None:
+            self._following.cancel()
+        self._follower = SessionFollower(self.session_id, self.push, html=bool(frame.get("html")))
+        self._following = self.spawn(self._follower.run(turn.id if turn else None, after))
+
+    async def _send_message(self, frame: dict[str, Any]) -> None:
+        fields = {key: value for key, value in frame.items() if key not in ("type", "client_id")}
+        if unknown := sorted(set(fields) - SEND_FIELDS):
+            raise Invalid(f"There is no field {unknown[0]!r} here.", code="unknown_field")
+        if fields.pop("attachments", None):
+            raise Invalid("Files cannot be attached yet.", attachments="invalid")
+        fields = {key: value for key, value in fields.items() if value is not None}
+        answer = await db(self._submit, frame.get("client_id"), fields)
+        await self.push({"type": "ack", "client_id": frame.get("client_id"), **answer})
+
+    def _submit(self, client_id: Any, fields: dict[str, Any]) -> dict[str, Any]:
+        if wrong := [key for key, value in fields.items() if key != "context" and not isinstance(value, str)]:
+            raise Invalid(f"{wrong[0]} must be a text.", **{wrong[0]: "invalid"})
+        accepted = submit_message(
+            user=self.caller.user,
+            session_id=self.session_id,
+            text=fields.pop("text", ""),
+            client_id=client_id,
+            origin="web" if self.caller.scopes is None else "key",
+            **fields,
+        )
+        return objects.accepted_object(accepted)
+
+    async def _cancel(self, frame: dict[str, Any]) -> None:
+        turn_id = frame.get("turn")
+        if turn_id is not None and as_uuid(turn_id) is None:
+            return await self.refuse(NotFound(), frame.get("client_id"))
+        try:
+            result = await cancel_turn(user=self.caller.user, session_id=self.session_id, turn_id=turn_id)
+        except NotFound as error:
+            return await self.refuse(error, frame.get("client_id"))
+        answer = {"cancelled": result.cancelled, "confirmed": result.confirmed}
+        about = {"turn": str(result.turn)} if result.turn else {}
+        await self.push({"type": "ack", "client_id": frame.get("client_id"), **answer, **about})
+        return None
+
+
+class UserConsumer(Socket):
+    """A person's sessions: which of them changed."""
+
+    async def open(self) -> None:
+        self._seen: dict[str, int] | None = None
+        await self.channel_layer.group_add(user_group(self.caller.user.pk), self.channel_name)
+
+    async def disconnect(self, code: int) -> None:
+        await super().disconnect(code)
+        if hasattr(self, "_seen"):
+            await self.channel_layer.group_discard(user_group(self.caller.user.pk), self.channel_name)
+
+    async def session_changed(self, message: dict[str, Any]) -> None:
+        """A hint of the person's group."""
+        self.hint()
+
+    async def look(self) -> None:
+        """Send the sessions whose revision grew since the last look; on connect, none."""
+        rows = await db(self._read)
+        before, self._seen = self._seen, {row["id"]: row["revision"] for row in rows}
+        if before is None:
+            return
+        changed = [row for row in rows if before.get(row["id"]) != row["revision"]]
+        if changed:
+            newest = max(row["revision"] for row in changed)
+            await self.push({"type": "sessions", "changed": changed, "revision": newest})
+
+    def _read(self) -> list[dict[str, Any]]:
+        sessions = selectors.sessions_of(self.caller.user)[:SESSIONS_WATCHED]
+        return [
+            {
+                "id": str(session.id),
+                "title": session.title,
+                "revision": session.revision,
+                "updated_at": session.updated_at.isoformat(),
+            }
+            for session in sessions
+        ]
+
+    async def take(self, frame: dict[str, Any]) -> None:
+        raise Invalid("This socket only tells; it understands ping.")

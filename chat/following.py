@@ -1,0 +1,131 @@
+"""Following a session over a websocket: its turns one after the other, and their text as rendered blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from common.db import db
+from common.markdown import Block, BlockRenderer
+from copilot.events.follow import Beat, follow
+from copilot.events.log import read_events
+from copilot.models import Turn
+
+Push = Callable[[dict[str, Any]], Awaitable[None]]
+
+#: Seconds after which a session is looked at for new turns without a hint.
+LOOK_SECONDS = 5.0
+#: Characters from which on a text is rendered in a thread, so that the event loop stays quick.
+LARGE = 8_000
+
+
+class SessionFollower:
+    """Sends every event of a session's turns from a starting point on, exactly once and in order."""
+
+    def __init__(self, session_id: uuid.UUID, push: Push, *, html: bool) -> None:
+        self._session_id = session_id
+        self._push = push
+        self._html = html
+        self._news = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def look_for_turns(self) -> None:
+        """Something changed in the session: a new turn may have begun."""
+        self._news.set()
+
+    async def caught_up(self) -> None:
+        """Wait until the turn being followed has been sent to its end; a few seconds at most."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._idle.wait()
+        except TimeoutError:
+            return  # the page learns the end from the snapshot, and its text from the rows
+
+    async def run(self, turn_id: uuid.UUID | None, after: int) -> None:
+        """Follow ``turn_id`` after ``after``, or the live turn from its beginning, then every later turn."""
+        self._idle.clear()
+        turn_id, newest = await db(self._where_to_begin, turn_id, pool="follow")
+        if turn_id is not None:
+            await self._follow_turn(turn_id, after)
+        while True:
+            self._news.clear()
+            later = await db(self._turns_after, newest, pool="follow")
+            for turn_id, newest in later:  # noqa: B007 - the last one is where the next look begins
+                await self._follow_turn(turn_id, 0)
+            if later:
+                continue
+            self._idle.set()
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+            self._idle.clear()
+
+    def _where_to_begin(self, turn_id: uuid.UUID | None) -> tuple[uuid.UUID | None, Any]:
+        turns = Turn.objects.filter(session_id=self._session_id)
+        if turn_id is not None:
+            return turn_id, turns.values_list("created_at", flat=True).get(pk=turn_id)
+        newest = turns.order_by("-created_at").first()
+        if newest is None:
+            return None, None
+        return (newest.pk if newest.is_live else None), newest.created_at
+
+    def _turns_after(self, created_at: Any) -> list[tuple[uuid.UUID, Any]]:
+        turns = Turn.objects.filter(session_id=self._session_id).order_by("created_at")
+        if created_at is not None:
+            turns = turns.filter(created_at__gt=created_at)
+        return list(turns.values_list("pk", "created_at")[:20])
+
+    async def _follow_turn(self, turn_id: uuid.UUID, after: int) -> None:
+        blocks = Blocks() if self._html else None
+        if blocks is not None and after:
+            for seq, chunk in await db(read_events, turn_id, pool="follow"):
+                if seq <= after:
+                    await blocks.take(chunk)
+        turn = str(turn_id)
+        async with aclosing(follow(turn_id, after)) as items:  # type: ignore[type-var]
+            async for item in items:
+                if isinstance(item, Beat):
+                    continue
+                frame: dict[str, Any] = {"type": "event", "turn": turn, "chunk": item.chunk}
+                if item.seq is not None:
+                    frame["seq"] = item.seq
+                await self._push(frame)
+                if blocks is not None:
+                    for part, block in await blocks.take(item.chunk):
+                        about = {"turn": turn, "after": item.seq, "part": part}
+                        await self._push(
+                            {"type": "html", **about, "from": block.start, "to": block.end, "html": block.html}
+                        )
+
+
+class Blocks:
+    """The text parts of a turn as rendered blocks, each as soon as it is finished."""
+
+    def __init__(self) -> None:
+        self._renderers: dict[str, BlockRenderer] = {}
+
+    async def take(self, chunk: dict[str, Any]) -> list[tuple[str, Block]]:
+        """Take the next chunk; return the blocks that it finished, with the part they belong to."""
+        kind = chunk["type"]
+        if kind == "text-delta":
+            renderer = self._renderers.get(chunk["id"])
+            return await self._run(chunk["id"], renderer.feed, chunk["delta"]) if renderer else []
+        if kind == "text-start":
+            self._renderers[chunk["id"]] = BlockRenderer()
+        elif kind == "text-end":
+            renderer = self._renderers.pop(chunk["id"], None)
+            return await self._run(chunk["id"], renderer.end) if renderer else []
+        elif kind == "data-rollback":
+            self._renderers.clear()  # what is taken back was still open, what stays has ended
+        return []
+
+    async def _run(self, part: str, work: Callable[..., list[Block]], *text: str) -> list[tuple[str, Block]]:
+        large = any(len(piece) > LARGE for piece in text) or getattr(work.__self__, "waiting", 0) > LARGE  # type: ignore[attr-defined]
+        blocks = await asyncio.to_thread(work, *text) if large else work(*text)
+        return [(part, block) for block in blocks]

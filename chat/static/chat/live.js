@@ -1,0 +1,121 @@
+// Draws a turn that is being written, message by message.
+
+import { drawn, element } from "./parts.js";
+
+// Worded like STOPPED in chat/transcript.py.
+const STOPPED = {
+  stopped: "Stopped.",
+  approval_expired: "Stopped: nobody answered the approval in time.",
+  parent_stopped: "Stopped together with the chat that started it.",
+  operator: "Stopped by the operator.",
+};
+
+/** A message of a person, as the template draws it. */
+export function userArticle({ id, seq, clientId, text, pending }) {
+  const article = element("article", "message user");
+  article.append(element("h2", "visually-hidden", "You"), element("div", "part said", text));
+  if (id) article.dataset.id = id;
+  if (seq) article.dataset.seq = seq;
+  if (clientId) article.dataset.clientId = clientId;
+  if (pending) article.dataset.pending = "";
+  return article;
+}
+
+export function textOf(parts) {
+  return (parts ?? []).filter((part) => part.type === "text").map((part) => part.text).join("");
+}
+
+/** The articles of one turn. `transcript` finds and places articles; `fold` is what they show. */
+export class LiveTurn {
+  constructor(fold, transcript) {
+    this.fold = fold;
+    this.transcript = transcript;
+    this.epoch = fold.epoch;
+    this.articles = new Map(); // message -> {article, parts: [{part, version, view}], end}
+  }
+
+  draw({ demo }) {
+    if (this.epoch !== this.fold.epoch) this.forget();
+    for (const message of this.fold.messages) {
+      if (message.role === "user") this.drawUser(message);
+      else this.drawAnswer(message, demo);
+    }
+    if (this.fold.isOver) this.drawEnd();
+  }
+
+  forget() {
+    for (const { article, stored, parts } of this.articles.values()) if (parts && !stored) article.remove();
+    this.articles.clear();
+    this.epoch = this.fold.epoch;
+  }
+
+  drawUser(message) {
+    if (this.articles.has(message)) return;
+    const { id, seq, client_id: clientId, parts } = message.message;
+    const article = this.transcript.find(id, clientId) ?? userArticle({ id, seq, clientId, text: textOf(parts) });
+    article.removeAttribute("data-pending");
+    this.articles.set(message, { article });
+    this.transcript.append(article);
+  }
+
+  drawAnswer(message, demo) {
+    let entry = this.articles.get(message);
+    if (!entry) {
+      const stored = message.id && this.transcript.find(message.id);
+      if (!stored && !message.parts.length && !this.fold.isOver) return;
+      entry = { article: stored ?? this.newArticle(message), parts: [], stored: Boolean(stored) };
+      this.articles.set(message, entry);
+    }
+    if (entry.stored) return; // the server drew it: it was finished before this page came
+    if (message.id) entry.article.dataset.id = message.id;
+    this.drawByline(entry, demo);
+    message.parts.forEach((part, index) => this.drawPart(entry, part, index));
+  }
+
+  newArticle(message) {
+    const article = element("article", "message assistant");
+    article.append(element("h2", "visually-hidden", "Holdfast"));
+    article.dataset.live = "";
+    article.dataset.turn = this.fold.id;
+    if (message.id) article.dataset.id = message.id;
+    this.transcript.append(article);
+    return article;
+  }
+
+  drawByline(entry, demo) {
+    if (!demo || entry.byline) return;
+    entry.byline = element("p", "byline");
+    entry.byline.append(element("span", "tag", "demo"));
+    entry.article.querySelector("h2").after(entry.byline);
+  }
+
+  drawPart(entry, part, index) {
+    let shown = entry.parts[index];
+    if (!shown) {
+      shown = { part, version: -1, view: drawn(part) };
+      entry.parts.push(shown);
+      entry.article.append(shown.view.root);
+    }
+    if (shown.version === part.version) return;
+    shown.view.update(part);
+    shown.version = part.version;
+  }
+
+  drawEnd() {
+    const last = [...this.articles.values()].filter((entry) => entry.parts).at(-1);
+    if (!last || last.stored || last.end) return;
+    const end = this.ending();
+    if (!end) return;
+    last.end = end;
+    last.article.append(end);
+  }
+
+  ending() {
+    const { aborted, failure } = this.fold;
+    if (aborted) return element("p", "turn-stopped", STOPPED[aborted] ?? "Stopped.");
+    if (this.fold.ended !== "error") return null;
+    const line = element("p", "turn-error", [failure.detail, failure.hint].filter(Boolean).join(" ") + " ");
+    line.append(element("code", "", failure.code));
+    return line;
+  }
+}

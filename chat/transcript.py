@@ -1,0 +1,131 @@
+"""What the page of a session shows of its settled messages."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import prefetch_related_objects
+from django.utils.safestring import SafeString
+
+from common.markdown import render
+from copilot.models import Message, Turn
+
+#: A tool call's state in a word. The live view words them alike (``parts.js``).
+TOOL_STATES = {
+    "input-streaming": "running",
+    "input-available": "running",
+    "approval-requested": "waits for you",
+    "approval-responded": "running",
+    "output-available": "done",
+    "output-error": "failed",
+    "output-denied": "refused",
+}
+#: Why a turn was stopped. The live view words them alike (``live.js``).
+STOPPED = {
+    "stopped": "Stopped.",
+    "approval_expired": "Stopped: nobody answered the approval in time.",
+    "parent_stopped": "Stopped together with the chat that started it.",
+    "operator": "Stopped by the operator.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPart:
+    """One part of a message, ready for the template."""
+
+    kind: str
+    text: str = ""
+    html: SafeString | None = None
+    name: str = ""
+    state: str = ""
+    label: str = ""
+    input: str = ""
+    output: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMessage:
+    """One settled message, ready for the template."""
+
+    id: uuid.UUID
+    seq: int
+    role: str
+    state: str
+    turn_id: uuid.UUID | None
+    client_id: str
+    demo: bool
+    parts: list[ShownPart]
+    error: dict[str, Any] = field(default_factory=dict)
+    stopped: str = ""
+
+
+def shown_messages(messages: list[Message]) -> list[ShownMessage]:
+    """Prepare settled messages of one session for the template, with one query for their turns."""
+    prefetch_related_objects(messages, "turn")
+    return [_shown(message) for message in messages]
+
+
+def is_demo(model: str) -> bool:
+    """Whether a model's answers are canned."""
+    return model.startswith("demo/")
+
+
+def _shown(message: Message) -> ShownMessage:
+    answer = message.role == Message.Role.ASSISTANT
+    cut = answer and message.state != Message.State.DONE
+    error = message.turn.public_error() if message.turn and cut else None
+    cancelled = message.turn is not None and message.turn.status == Turn.Status.CANCELLED
+    return ShownMessage(
+        id=message.id,
+        seq=message.seq or 0,
+        role=message.role,
+        state=message.state,
+        turn_id=message.turn_id,
+        client_id=message.client_id or "",
+        demo=answer and message.turn is not None and is_demo(message.turn.model),
+        parts=_shown_parts(message.parts, markdown=answer),
+        error=error if error and not cancelled else {},
+        stopped=STOPPED.get(error["code"], "Stopped.") if error and cancelled else "",
+    )
+
+
+def _shown_parts(parts: Iterable[dict[str, Any]], *, markdown: bool) -> list[ShownPart]:
+    shown = []
+    for part in parts:
+        match part.get("type"):
+            case "text" if markdown:
+                shown.append(ShownPart("text", html=render(part["text"])))
+            case "text":
+                shown.append(ShownPart("text", text=part["text"]))
+            case "reasoning":
+                shown.append(ShownPart("reasoning", text=part["text"]))
+            case "dynamic-tool":
+                shown.append(_shown_tool(part))
+            case "file":
+                shown.append(ShownPart("file", name=part.get("filename") or part.get("mediaType") or "file"))
+    return shown
+
+
+def _shown_tool(part: dict[str, Any]) -> ShownPart:
+    state = part["state"]
+    return ShownPart(
+        "tool",
+        name=part["toolName"],
+        state=state,
+        label=TOOL_STATES.get(state, state),
+        input=_shown_value(part.get("input")),
+        output=_shown_value(part.get("output")),
+        error=str(part.get("errorText") or part.get("approval", {}).get("reason") or ""),
+    )
+
+
+def _shown_value(value: object) -> str:
+    """Show what a tool got or gave: text as it is, anything else as indented JSON, nothing as nothing."""
+    if value is None or value == {}:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,0 +1,40 @@
+"""The ASGI application: pages and REST over HTTP, sessions over websockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+http = get_asgi_application()  # before anything that imports models
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+
+from chat.origin import AllowedOrigin  # noqa: E402
+from chat.routing import websocket_urlpatterns  # noqa: E402
+from config.startup import require_secret_key  # noqa: E402
+from copilot.events import publish  # noqa: E402
+
+require_secret_key()
+
+
+class NamesLoop:
+    """Names the server's loop as the one on which this process talks to its channel layer."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._named = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if not self._named:
+            publish.set_loop(asyncio.get_running_loop())
+            self._named = True
+        await self._application(scope, receive, send)
+
+
+application = NamesLoop(
+    ProtocolTypeRouter({"http": http, "websocket": AllowedOrigin(URLRouter(websocket_urlpatterns))})
+)

@@ -1,0 +1,52 @@
+"""The Celery application and the life of a worker process."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery, signals
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+# Celery's own Django support closes the database pool around every task, under the feet of the other turns of
+# the process. Tasks here never touch the database in their own thread, so none of it is needed.
+app = Celery("holdfast", fixups=[])
+app.config_from_object("config.celeryconfig")
+app.set_default()  # for every thread, so that services may send tasks by name
+
+
+@signals.import_modules.connect(sender=app)
+def _set_up_django(**_: Any) -> None:
+    import django
+
+    django.setup()
+
+
+@signals.worker_init.connect
+def _start_worker(**_: Any) -> None:
+    """Begin to work before the first message is taken."""
+    from django.conf import settings
+
+    from config.startup import require_secret_key
+    from copilot import worker
+
+    if worker.current() is not None:
+        return  # ``manage.py up`` works on the server's own loop
+    require_secret_key()
+    thread = worker.LoopThread()
+    here = worker.Worker(thread.loop, slots=settings.WORKER_TURNS)
+    here.start()
+    worker.set_current(here)
+
+
+@signals.worker_shutting_down.connect
+def _stop_worker(**_: Any) -> None:
+    """Hand the turns back at once; their tasks then end, and the warm shutdown with them."""
+    import asyncio
+
+    from copilot import worker
+
+    here = worker.current()
+    if here is not None:
+        asyncio.run_coroutine_threadsafe(here.stop(), here.loop)

@@ -1,0 +1,51 @@
+"""What must be there before a process serves or works."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from django.conf import settings
+
+from config.env import BadSetting
+
+
+def require_secret_key() -> None:
+    """Stop the start when there is no SECRET_KEY: sessions and sealed values depend on everyone having the same."""
+    if settings.SECRET_KEY_MISSING:
+        raise BadSetting(
+            "SECRET_KEY", "is not set. Set the same long random value for every web and worker process."
+        )
+
+
+def prepare_data_dir(path: Path) -> None:
+    """Create the data directory and make sure that it can be written.
+
+    Raises:
+        BadSetting: it cannot.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        probe.write_text("ok")
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or "it cannot be used"
+        raise BadSetting("DATA_DIR", f"{path} cannot be written ({reason}). Choose another directory.") from error
+
+
+def ensure_secret_key(path: Path) -> None:
+    """Make a secret key in the data directory, readable by its owner only, unless there is one."""
+    if not settings.SECRET_KEY_MISSING:
+        return
+    file = path / "secret_key"
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        settings.SECRET_KEY = file.read_text().strip()
+    else:
+        settings.SECRET_KEY = secrets.token_urlsafe(50)
+        with os.fdopen(descriptor, "w") as opened:
+            opened.write(settings.SECRET_KEY)
+    settings.SECRET_KEY_MISSING = False

@@ -1,0 +1,138 @@
+"""The model's view of a session: what it is sent, as opposed to what people see.
+
+Each user message exactly once, every tool call with its result, no reasoning of earlier turns, no errors.
+How much of an old session is read is bounded, so a turn costs no more as its session grows.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from copilot.agent import prompt
+from copilot.models import Message, Step, ToolCall, Turn
+from copilot.providers.base import (
+    ModelMessage,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+
+#: Bounds of what is read of earlier turns.
+MESSAGES_MAX = 200
+CHARACTERS_MAX = 400_000
+
+
+def earlier_messages(turn: Turn) -> list[ModelMessage]:
+    """Return the conversation before the turn's answer, oldest first, the turn's own question last."""
+    rows = (
+        Message.objects.settled()
+        .filter(session_id=turn.session_id, seq__lt=_own_seq(turn))
+        .order_by("-seq")
+        .only("role", "parts", "options", "created_at", "state")[:MESSAGES_MAX]
+    )
+    view: list[list[ModelMessage]] = []
+    size = 0
+    for message in rows:
+        view.append(_of_user(message) if message.role == Message.Role.USER else _of_assistant(message))
+        size += sum(len(part.text) for each in view[-1] for part in each.parts if isinstance(part, TextPart))
+        if size > CHARACTERS_MAX:
+            break
+    return [message for group in reversed(view) for message in group]
+
+
+def _own_seq(turn: Turn) -> int:
+    """The place of the answer that the turn writes: what comes before it is history or question."""
+    return Message.objects.filter(turn=turn, state=Message.State.OPEN).values_list("seq", flat=True).get()
+
+
+def _of_user(message: Message) -> list[ModelMessage]:
+    about = prompt.note(message.created_at, message.options)
+    return [ModelMessage("user", (TextPart(prompt.escape(message.text)), TextPart(about)))]
+
+
+def _of_assistant(message: Message) -> list[ModelMessage]:
+    """Rebuild an earlier answer from its parts, step by step."""
+    view: list[ModelMessage] = []
+    for group in _by_step(message.parts):
+        said: list[Part] = []
+        results: list[Part] = []
+        for part in group:
+            if part["type"] == "text" and part["text"]:
+                said.append(TextPart(part["text"]))
+            elif part["type"] == "dynamic-tool":
+                said.append(ToolCallPart(part["toolCallId"], part["toolName"], _object(part["input"])))
+                results.append(_shown_result(part))
+        if said:
+            view.append(ModelMessage("assistant", tuple(said)))
+        if results:
+            view.append(ModelMessage("tool", tuple(results)))
+    return view
+
+
+def _by_step(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    groups: list[list[dict[str, Any]]] = [[]]
+    for part in parts:
+        if part["type"] == "step-start":
+            groups.append([])
+        else:
+            groups[-1].append(part)
+    return groups
+
+
+def _shown_result(part: dict[str, Any]) -> ToolResultPart:
+    if part["state"] == "output-available":
+        return ToolResultPart(part["toolCallId"], part["toolName"], result_text(part.get("output")))
+    reason = part.get("errorText") or "This call was refused."
+    return ToolResultPart(part["toolCallId"], part["toolName"], reason, is_error=True)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def result_text(output: Any) -> str:
+    """Return a tool's output as the text that a model reads."""
+    text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+    return prompt.escape(text)
+
+
+def step_messages(content: list[dict[str, Any]], calls: list[ToolCall]) -> list[ModelMessage]:
+    """Return a committed step of the present turn and the results of its calls."""
+    said: list[Part] = []
+    for item in content:
+        if item["type"] == "text":
+            said.append(TextPart(item["text"]))
+        elif item["type"] == "reasoning":
+            said.append(ReasoningPart(item["text"], item.get("extra", {})))
+        else:
+            said.append(ToolCallPart(item["id"], item["name"], _object(item["arguments"])))
+    view = [ModelMessage("assistant", tuple(said))] if said else []
+    if calls:
+        view.append(ModelMessage("tool", tuple(_result(call) for call in calls)))
+    return view
+
+
+def _result(call: ToolCall) -> ToolResultPart:
+    if call.state == ToolCall.State.DONE:
+        return ToolResultPart(call.provider_id, call.name, result_text(call.output))
+    return ToolResultPart(call.provider_id, call.name, call.error, is_error=True)
+
+
+def calls_of(turn_id: uuid.UUID, step: int) -> list[ToolCall]:
+    """Return the calls of a step, in the model's order."""
+    return list(ToolCall.objects.filter(turn_id=turn_id, step=step).order_by("position"))
+
+
+def committed_messages(turn: Turn) -> list[ModelMessage]:
+    """Return the turn's committed steps but the last, whose calls may still lack an outcome."""
+    steps = Step.objects.filter(turn=turn, number__lt=turn.steps).order_by("number")
+    calls: dict[int, list[ToolCall]] = {}
+    for call in ToolCall.objects.filter(turn=turn).order_by("step", "position"):
+        calls.setdefault(call.step, []).append(call)
+    return [
+        message for step in steps for message in step_messages(step.content, calls.get(step.number, []))
+    ]

@@ -1,0 +1,117 @@
+"""A turn that this process holds: its claim, its end of the log, and why it may have to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from copilot.events import schema
+from copilot.events.log import EventBatch
+from copilot.events.writer import Appender, LogWriter
+from copilot.models import Session
+from copilot.turns import progress
+from copilot.turns.begin import announce
+from copilot.turns.claim import Claim
+from copilot.turns.finish import Ending, finish_held
+from copilot.turns.recover import hand_back
+
+#: Why the turn's task was cancelled from outside.
+Cause = Literal["", "stop", "stale", "leave"]
+
+
+class LiveTurn:
+    """The handle that the agent loop works through. Every write of it stands behind the claim's fence."""
+
+    def __init__(self, claim: Claim, writer: LogWriter) -> None:
+        self.claim = claim
+        self.log = Appender(writer, claim.turn_id, claim.seq)
+        self.log.on_stale = functools.partial(self.interrupt, "stale")
+        self.cause: Cause = ""
+        self.stop_reason = "stopped"
+        self.title = ""
+        self.first_chunk_ms: int | None = None
+        self.task: asyncio.Task[None] | None = None
+        #: Tools are running: leaving waits for them a little.
+        self.in_tools = False
+        #: The process stops: hand back as soon as the running tools have ended.
+        self.leaving = False
+        #: Something happened since the last heartbeat.
+        self.progressed = False
+        #: Events up to here belong to committed rows; a repeated step takes back what follows.
+        self.sealed = 0
+        self._parts = 0
+
+    @property
+    def id(self) -> uuid.UUID:
+        return self.claim.turn_id
+
+    def interrupt(self, cause: Cause, reason: str = "") -> None:
+        """Cancel the turn's task, once; the first cause counts. Call on the loop."""
+        if self.cause or self.task is None:
+            return
+        self.cause = cause
+        self.stop_reason = reason or self.stop_reason
+        self.task.cancel()
+
+    def emit(self, chunk: schema.Chunk) -> None:
+        """Have a chunk stored and sent soon."""
+        self.progressed = True
+        self.log.append(chunk)
+
+    def new_part(self, kind: str) -> str:
+        """Return an id for a part of the stream, unique within the turn."""
+        self._parts += 1
+        return f"{kind[0]}{self.claim.fence}.{self._parts}"
+
+    def note_first_chunk(self, created_at: datetime) -> None:
+        """Remember how long the person waited for the first sign of an answer."""
+        if self.first_chunk_ms is None:
+            self.first_chunk_ms = max(0, int((datetime.now(UTC) - created_at).total_seconds() * 1000))
+
+    async def commit(self, write: Callable[..., int | None], **arguments: Any) -> None:
+        """Run one of the engine's fenced writes in one transaction with the deltas before it.
+
+        A write that seals the events before it returns the seq up to which it does.
+        """
+        self.progressed = True
+        sealed = await self.log.commit(
+            lambda batch: write(batch, turn_id=self.claim.turn_id, fence=self.claim.fence, **arguments)
+        )
+        self.sealed = max(self.sealed, sealed or 0)
+
+    async def end(self, ending: Ending, *, step: progress.FinishedStep | None = None) -> None:
+        """End the turn, with its last step if there is one, in one transaction."""
+        if self.first_chunk_ms is not None:
+            ending.fields["first_chunk_ms"] = self.first_chunk_ms
+        await self.commit(_end, claim=self.claim, ending=ending, step=step, title=self.title)
+
+    async def leave(self) -> None:
+        """Hand the turn back to the queue because this process stops."""
+        await self.commit(hand_back, session_id=self.claim.session_id)
+
+
+def _end(
+    batch: EventBatch,
+    *,
+    turn_id: uuid.UUID,
+    fence: int,
+    claim: Claim,
+    ending: Ending,
+    step: progress.FinishedStep | None,
+    title: str,
+) -> None:
+    # The session's lock comes before the turn's, whatever is written first.
+    Session.objects.locked().filter(pk=claim.session_id).exists()
+    if step is not None:
+        progress.commit_step(batch, turn_id=turn_id, fence=fence, step=step)
+        batch.append(schema.finish_step())
+    if title and Session.objects.filter(pk=claim.session_id, title_source=Session.TitleSource.AUTO).update(
+        title=title[:200], title_source=Session.TitleSource.MODEL
+    ):
+        batch.append(schema.data("title", {"title": title[:200]}))
+        announce(claim.session_id, claim.user_id)
+    finish_held(batch, session_id=claim.session_id, turn_id=turn_id, fence=fence, ending=ending)

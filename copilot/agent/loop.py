@@ -1,0 +1,231 @@
+"""The agent loop: ask the model, run the tools it calls, until it has said what it has to say.
+
+It resumes from rows: committed steps and results are never asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field, replace
+
+from django.conf import settings
+
+from common.db import db
+from copilot.agent import history, prompt
+from copilot.agent.calls import run_calls
+from copilot.agent.live import LiveTurn
+from copilot.agent.step import Answer, StepStream
+from copilot.events import schema
+from copilot.models import Message, Step, ToolCall, Turn
+from copilot.providers.base import ModelMessage, ModelRequest, Provider, ProviderError, Usage
+from copilot.providers.pricing import price_call
+from copilot.providers.registry import provider_for
+from copilot.tools.base import Tool
+from copilot.tools.registry import offered_tools
+from copilot.turns.finish import completed, failed
+from copilot.turns.progress import commit_step, record_usage
+
+#: Tries of one model call: before anything was shown, and after (by a rollback).
+TRIES_MAX = 4
+LATE_TRIES_MAX = 2
+BACKOFF_SECONDS = 0.5
+BACKOFF_MAX = 30.0
+CLOSING_LINE = "The model ended its work without a closing text."
+
+
+class Leave(Exception):
+    """This process stops: the turn is to be handed back between two steps."""
+
+
+@dataclass(slots=True)
+class TurnState:
+    """What a worker knows of the turn it runs, read from rows at the start."""
+
+    turn: Turn
+    system: str
+    messages: list[ModelMessage]
+    tools: dict[str, Tool]
+    steps: int
+    last_step: Step | None
+    message_id: object
+    said_anything: bool = False
+    nudged: bool = False
+    late_tries: int = field(default=0)
+
+
+def load(turn_id: object) -> TurnState:
+    """Read everything the turn needs."""
+    turn = Turn.objects.select_related("session").get(pk=turn_id)
+    return TurnState(
+        turn=turn,
+        system=prompt.system_prompt(turn.session.instructions),
+        messages=history.earlier_messages(turn) + history.committed_messages(turn),
+        tools={tool.name: tool for tool in offered_tools(turn.model, turn.settings.get("tools"))},
+        steps=turn.steps,
+        last_step=Step.objects.filter(turn=turn, number=turn.steps).first(),
+        message_id=Message.objects.filter(turn=turn, state=Message.State.OPEN).values_list("id", flat=True).get(),
+        said_anything=turn.steps > 0,
+    )
+
+
+async def run_turn(live: LiveTurn) -> None:
+    """Run a claimed turn to its end.
+
+    Raises:
+        ProviderError: the model failed for good; the caller ends the turn as failed.
+        StaleTurn: somebody else ended or took over the turn.
+        Leave: hand it back.
+    """
+    state = await db(load, live.id)
+    left = settings.TURN_MAX_SECONDS - state.turn.running_ms / 1000
+    try:
+        async with asyncio.timeout(max(left, 0)) as limit:
+            await _run(live, state)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        detail = f"The turn ran longer than {settings.TURN_MAX_SECONDS:g} seconds."
+        await live.end(failed("timeout", detail, retryable=True))
+
+
+async def _run(live: LiveTurn, state: TurnState) -> None:
+    provider, model = provider_for(state.turn.model)
+    live.sealed = state.turn.sealed_seq
+    if state.last_step is not None:
+        await _settle_step(live, state, state.last_step.number, state.last_step.content)
+    while True:
+        number = state.steps + 1
+        last = number >= settings.TURN_MAX_STEPS
+        request = ModelRequest(
+            model=model,
+            system=state.system,
+            messages=tuple(state.messages),
+            tools=() if last else tuple(tool.spec() for tool in state.tools.values()),
+            effort=state.turn.effort,
+            max_output_tokens=state.turn.settings.get("max_output_tokens") or 0,
+            step=number,
+        )
+        answer = await _ask(live, state, provider, request)
+        if await _ends_turn(live, state, answer, last=last):
+            return
+        await live.commit(commit_step, step=answer.step)
+        await _settle_step(live, state, number, answer.step.content)
+
+
+async def _settle_step(live: LiveTurn, state: TurnState, number: int, content: list[dict[str, object]]) -> None:
+    """Give the calls of a committed step their outcomes and add the step to what the model reads next."""
+    calls = await db(history.calls_of, live.id, number)
+    open_calls = [call for call in calls if call.state in (ToolCall.State.PENDING, ToolCall.State.RUNNING)]
+    if open_calls:
+        zone = state.turn.settings.get("time_zone") or ""
+        await run_calls(live, open_calls, state.tools, zone)
+        calls = await db(history.calls_of, live.id, number)
+    state.messages += history.step_messages(content, calls)
+    state.steps = number
+    state.said_anything = True
+    if live.leaving:
+        raise Leave
+
+
+async def _ends_turn(live: LiveTurn, state: TurnState, answer: Answer, *, last: bool) -> bool:
+    """End the turn if this answer does; return whether it did."""
+    step = answer.step
+    if step.calls and not last:
+        return False
+    if answer.again and not last:
+        return False
+    if answer.has_text:
+        reason = "stop" if step.finish_reason == "tool-calls" else step.finish_reason
+        await live.end(completed(reason), step=replace(step, calls=()) if last else step)
+        return True
+    if last:
+        detail = f"The agent took {settings.TURN_MAX_STEPS} steps without coming to an answer."
+        await live.end(failed("max_steps", detail, hint="Ask for a smaller part of the task.", retryable=True))
+        return True
+    if step.finish_reason == "content-filter":
+        _say_line(live, "The model declined to answer this.")
+        await live.end(completed("content-filter"), step=step)
+        return True
+    if not (state.said_anything or answer.has_reasoning):
+        raise ProviderError(
+            "no_response",
+            "The model answered nothing.",
+            hint="Often a silent usage limit: check the provider's status, then send the message again.",
+        )
+    if state.nudged:
+        _say_line(live, CLOSING_LINE)
+        await live.end(completed("other"), step=step)
+        return True
+    state.nudged = True
+    return False
+
+
+def _say_line(live: LiveTurn, text: str) -> None:
+    part = live.new_part("text")
+    for chunk in (
+        schema.part_start("text", part),
+        schema.part_delta("text", part, text),
+        schema.part_end("text", part),
+    ):
+        live.emit(chunk)
+
+
+async def _ask(live: LiveTurn, state: TurnState, provider: Provider, request: ModelRequest) -> Answer:
+    """Ask the model for one step, again where that may help.
+
+    Before anything was shown a transient failure is tried again with backoff; after that only by taking back
+    what was shown, at most twice a turn.
+    """
+    tries = 0
+    while True:
+        live.emit(schema.finish_step() if live.sealed else schema.start(state.message_id))
+        stream = StepStream(live, state.turn.created_at)
+        try:
+            answer = await stream.run(
+                provider, replace(request, tries=tries), idle_seconds=2 * settings.TOOL_MAX_SECONDS
+            )
+        except ProviderError as error:
+            await _record(live, state, request, stream.usage)
+            tries += 1
+            if not _worth_another_try(error, state, tries, late=stream.streamed):
+                raise
+            live.emit(schema.rollback(live.sealed))
+            live.emit(schema.status("retrying", attempt=tries + 1, reason=error.code))
+            await asyncio.sleep(_backoff(tries, error.retry_after))
+        else:
+            await _record(live, state, request, answer.usage)
+            return answer
+
+
+def _worth_another_try(error: ProviderError, state: TurnState, tries: int, *, late: bool) -> bool:
+    if not error.transient or tries >= TRIES_MAX or (error.retry_after or 0) > BACKOFF_MAX:
+        return False
+    if late:
+        state.late_tries += 1
+        return state.late_tries <= LATE_TRIES_MAX
+    return True
+
+
+def _backoff(tries: int, retry_after: float | None) -> float:
+    """Seconds to wait: what the provider asks for, else twice as long each time, with jitter."""
+    if retry_after is not None:
+        return retry_after
+    return min(BACKOFF_SECONDS * 2 ** (tries - 1), BACKOFF_MAX) * random.uniform(0.5, 1)  # noqa: S311
+
+
+async def _record(live: LiveTurn, state: TurnState, request: ModelRequest, usage: Usage | None) -> None:
+    if usage is None:
+        return
+    cost = price_call(state.turn.model, usage)
+    live.emit(schema.data("usage", {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}))
+    await db(
+        record_usage,
+        turn_id=live.id,
+        user_id=live.claim.user_id,
+        fence=live.claim.fence,
+        step=request.step,
+        model=state.turn.model,
+        usage=usage,
+        cost=cost,
+    )

@@ -1,0 +1,229 @@
+"""The sweep: finds what nobody is looking after and sets it going again. Each rule is one guarded step.
+
+It runs each second on a thread of its own in every process that works, and by hand as ``manage.py sweep``; on
+PostgreSQL one at a time, by an advisory lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Coalesce
+
+from common.db import db_now, release_connections, seconds_ago, transact
+from copilot.events.log import EventBatch, StaleTurn
+from copilot.models import Message, Session, Turn, TurnEvent, Worker
+from copilot.models.turn import LIVE, TERMINAL
+from copilot.turns.begin import do_begin_turn
+from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed
+from copilot.turns.dispatch import dispatch
+from copilot.turns.finish import Ending, do_finish, failed
+from copilot.turns.recover import take_over
+from copilot.turns.submit import do_live_turn
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 1.0
+#: A pass that begins this late (a laptop slept) only renews its clock: everyone's heartbeat is as old.
+LATE = 10.0
+BATCH = 200
+REDISPATCH_SECONDS = 2.0
+REDISPATCH_MAX = 64.0
+ADVISORY_LOCK = 0x686F6C64  # "hold"
+
+
+def sweep() -> dict[str, int]:
+    """Make one pass; return how many rows each rule acted on, rules without any left out."""
+    with _alone() as alone:
+        if not alone:
+            return {}
+        done = {rule.__name__.strip("_"): rule() for rule in RULES}
+    return {name: count for name, count in done.items() if count}
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    if connection.vendor != "postgresql":
+        yield True
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK])
+        (alone,) = cursor.fetchone()
+    try:
+        yield alone
+    finally:
+        if alone:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
+
+
+def _orphaned() -> int:
+    """Running turns whose worker is gone."""
+    lease = settings.TURN_LEASE_SECONDS
+    return sum(take_over(turn_id, lease=lease) for turn_id in _ids(Turn.objects.orphaned(lease)))
+
+
+def _unconfirmed_stops() -> int:
+    """Stop requests that the worker did not act on and whose requester is gone."""
+    due = Turn.objects.unconfirmed(CONFIRM_SECONDS)
+    return sum(finish_unconfirmed(turn_id, CONFIRM_SECONDS) for turn_id in _ids(due))
+
+
+def _stalled() -> int:
+    """Running turns in which nothing happened for longer than any tool may take."""
+    silence = 2 * settings.TOOL_MAX_SECONDS + 60
+    detail = f"Nothing happened in this turn for {silence:g} seconds."
+    due = Q(status=Turn.Status.RUNNING, progress_at__lt=seconds_ago(silence))
+    return _fail(due, failed("stalled", detail, retryable=True))
+
+
+def _over_time() -> int:
+    """Running turns over their time whose worker did not end them by itself."""
+    detail = f"The turn ran longer than {settings.TURN_MAX_SECONDS:g} seconds."
+    due = Q(status=Turn.Status.RUNNING, claimed_at__lt=seconds_ago(settings.TURN_MAX_SECONDS + 30))
+    return _fail(due, failed("timeout", detail, retryable=True))
+
+
+def _fail(due: Q, ending: Ending) -> int:
+    return sum(_fail_one(turn_id, due, ending) for turn_id in _ids(Turn.objects.filter(due)))
+
+
+def _fail_one(turn_id: uuid.UUID, due: Q, ending: Ending) -> bool:
+    @transact
+    def end() -> bool:
+        session = Session.objects.locked().filter(turns__pk=turn_id).first()
+        turn = Turn.objects.filter(due, pk=turn_id).first()
+        if session is None or turn is None:
+            return False
+        batch = EventBatch.after_log(turn.id)
+        do_finish(session, turn, batch, ending)
+        batch.write()
+        return True
+
+    try:
+        return end()
+    except StaleTurn:
+        return False
+
+
+def _undispatched() -> int:
+    """Queued turns that no worker was told of lately; fewer and fewer times, and not while all slots are taken."""
+    slots = sum(Worker.objects.filter(seen_at__gt=seconds_ago(10)).values_list("slots", flat=True))
+    if slots and Turn.objects.filter(status=Turn.Status.RUNNING).count() >= slots:
+        return 0
+    told = 0
+    for turn_id, dispatches in _waiting_long():
+        seen = Turn.objects.filter(pk=turn_id, status=Turn.Status.QUEUED, dispatches=dispatches)
+        if seen.update(dispatches=dispatches + 1, dispatched_at=db_now()) == 1:
+            dispatch(turn_id)
+            told += 1
+    return told
+
+
+def _waiting_long() -> list[tuple[uuid.UUID, int]]:
+    waiting = Turn.objects.claimable().annotate(told_at=Coalesce("dispatched_at", "queued_at"))
+    due = Q(not_before__isnull=False)
+    for n in range(6):
+        wait = min(REDISPATCH_SECONDS * 2**n, REDISPATCH_MAX)
+        due |= Q(dispatches=n, told_at__lt=seconds_ago(wait))
+    due |= Q(dispatches__gte=6, told_at__lt=seconds_ago(REDISPATCH_MAX))
+    return list(waiting.filter(due).order_by("queued_at").values_list("pk", "dispatches")[:BATCH])
+
+
+def _stranded_messages() -> int:
+    """Queued messages, not held, of a session where nothing runs: there must be none."""
+    live = Turn.objects.filter(session=OuterRef("session"), status__in=LIVE)
+    stranded = Message.objects.filter(~Exists(live), state=Message.State.QUEUED, held=False)
+    return sum(_deliver(session_id) for session_id in set(stranded.values_list("session_id", flat=True)[:BATCH]))
+
+
+@transact
+def _deliver(session_id: uuid.UUID) -> bool:
+    session = Session.objects.locked().filter(pk=session_id).first()
+    if session is None or do_live_turn(session) is not None:
+        return False
+    waiting = list(session.messages.queued().filter(held=False))
+    if not waiting:
+        return False
+    do_begin_turn(session, waiting, origin=Turn.Origin.WEB)
+    logger.error("stranded messages delivered", extra={"action": "stranded", "session_id": session_id})
+    return True
+
+
+@transact
+def _gone_workers() -> int:
+    """Workers that were not seen for a day."""
+    return Worker.objects.filter(seen_at__lt=seconds_ago(86400)).delete()[0]
+
+
+@transact
+def _old_events() -> int:
+    """Events of turns that ended long ago; the terminal one stays, so that a follower still learns the end."""
+    due = Turn.objects.filter(
+        status__in=TERMINAL, finished_at__lt=seconds_ago(settings.EVENT_RETENTION_SECONDS), last_seq__gt=1
+    )
+    prunable = TurnEvent.objects.filter(turn_id=OuterRef("pk"), seq__lt=OuterRef("last_seq"))
+    turns = list(due.filter(Exists(prunable)).values_list("pk", "last_seq")[:20])
+    return sum(TurnEvent.objects.filter(turn_id=pk, seq__lt=last_seq).delete()[0] for pk, last_seq in turns)
+
+
+def _ids(turns: object) -> list[uuid.UUID]:
+    return list(turns.values_list("pk", flat=True)[:BATCH])  # type: ignore[attr-defined]
+
+
+RULES: tuple[Callable[[], int], ...] = (
+    _orphaned,
+    _unconfirmed_stops,
+    _stalled,
+    _over_time,
+    _undispatched,
+    _stranded_messages,
+    _gone_workers,
+    _old_events,
+)
+
+
+class Sweeper:
+    """Sweeps each second on a thread of its own."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the pass that runs come to its end, and no other begin."""
+        self._ended.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        last = time.time()
+        while not self._ended.wait(INTERVAL):
+            late = time.time() - last > LATE
+            last = time.time()
+            if late:
+                continue
+            try:
+                done = sweep()
+            except DatabaseError as error:
+                logger.warning("sweep failed", extra={"action": "sweep_failed", "error": repr(error)})
+            except Exception:
+                # A bug in one rule must not end the sweeping of this process.
+                logger.exception("sweep failed", extra={"action": "sweep_failed"})
+            else:
+                if done:
+                    logger.info("swept", extra={"action": "swept", **done})
+            finally:
+                release_connections()
+                last = time.time()

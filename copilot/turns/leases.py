@@ -1,0 +1,50 @@
+"""Leases: how a process says that it is alive, for all its turns at once."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Case, F, Value, When
+
+from common.db import db_now, transact
+from copilot.models import Turn, Worker
+
+
+@transact
+def register(worker_id: uuid.UUID, **about: Any) -> None:
+    """Make the worker known: host, pid, version, slots."""
+    Worker.objects.create(id=worker_id, **about)
+
+
+@transact
+def unregister(worker_id: uuid.UUID) -> None:
+    """Forget a worker that stopped in good order."""
+    Worker.objects.filter(pk=worker_id).delete()
+
+
+@transact
+def renew(
+    worker_id: uuid.UUID, *, progressed: Sequence[uuid.UUID], running: int, loop_lag_ms: int, stopping: bool
+) -> list[tuple[uuid.UUID, str]]:
+    """Renew the leases of all turns of a worker in one statement.
+
+    Args:
+        progressed: the turns in which something happened since the last time.
+
+    Returns:
+        The turns that somebody asked to stop, with the reason.
+    """
+    changes: dict[str, Any] = {"heartbeat_at": db_now()}
+    if progressed:
+        changes["progress_at"] = Case(When(pk__in=progressed, then=db_now()), default=F("progress_at"))
+    held = Turn.objects.filter(status=Turn.Status.RUNNING, worker=worker_id)
+    if running:
+        held.update(**changes)
+    Worker.objects.filter(pk=worker_id).update(
+        seen_at=db_now(), running=running, loop_lag_ms=loop_lag_ms, stopping=Value(stopping)
+    )
+    if not running:
+        return []
+    return list(held.filter(stop_requested_at__isnull=False).values_list("pk", "stop_reason"))

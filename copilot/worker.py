@@ -1,0 +1,252 @@
+"""A process's share of the work: it claims turns, runs them on one event loop, and keeps their leases.
+
+The loop is the server's own in ``manage.py up``, and a thread of its own in a Celery worker. The heartbeat has an
+OS thread and a connection of its own, so a turn that keeps the loop busy does not cost the others their lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from typing import Any
+
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import DatabaseError
+
+from common.db import db, release_connections
+from copilot.agent.live import LiveTurn
+from copilot.agent.loop import Leave, run_turn
+from copilot.events import publish
+from copilot.events.log import StaleTurn
+from copilot.events.writer import LogWriter
+from copilot.providers.base import ProviderError
+from copilot.sweep import Sweeper
+from copilot.turns import leases
+from copilot.turns.claim import claim_next
+from copilot.turns.finish import Ending, cancelled, failed
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that running tools get to end when the process stops, and the whole stop may take.
+LEAVE_TOOLS_SECONDS = 8.0
+LEAVE_SECONDS = 9.5
+
+
+def version() -> str:
+    """The version that this process runs."""
+    try:
+        return importlib.metadata.version("holdfast")
+    except importlib.metadata.PackageNotFoundError:
+        return "source"
+
+
+class Worker:
+    """Runs turns until it is told to stop. Start and stop it once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, slots: int) -> None:
+        self.id = uuid.uuid4()
+        self.loop = loop
+        self.slots = slots
+        self.stopping = False
+        self.live: dict[uuid.UUID, LiveTurn] = {}
+        self.writer = LogWriter()
+        self._sweeper = Sweeper()
+        self._ended = threading.Event()
+        self._pong = time.monotonic()
+        self._lag = 0.0
+        self._listener: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Future[None]] = set()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    # --- life ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Register, and begin to keep leases, to sweep and to listen for stop requests. From any thread."""
+        leases.register(self.id, host=socket.gethostname(), pid=os.getpid(), version=version(), slots=self.slots)
+        publish.set_loop(self.loop)
+        self.writer.start()
+        self._heart.start()
+        self._sweeper.start()
+        self.loop.call_soon_threadsafe(self._start_listener)
+
+    def _start_listener(self) -> None:
+        self._listener = self.loop.create_task(self._listen())
+
+    async def stop(self) -> None:
+        """Admit nothing more and hand back every turn, in less than ten seconds. On the loop."""
+        self.stopping = True
+        await asyncio.to_thread(self._sweeper.stop)
+        for live in list(self.live.values()):
+            if not live.in_tools:
+                live.interrupt("leave")
+            elif not live.cause:
+                live.leaving = True
+                self.loop.call_later(LEAVE_TOOLS_SECONDS, live.interrupt, "leave")
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=LEAVE_SECONDS)
+        if self._listener is not None:
+            self._listener.cancel()
+        self._ended.set()
+        await asyncio.to_thread(self._heart.join, 2)
+        await asyncio.to_thread(self.writer.stop)
+        with contextlib.suppress(DatabaseError):
+            await db(leases.unregister, self.id)
+
+    # --- turns -----------------------------------------------------------------------------
+
+    def run_next(self) -> None:
+        """Claim one waiting turn and run it to its end; returns when it has ended. From a task's thread."""
+        if self.stopping:
+            return
+        asyncio.run_coroutine_threadsafe(self._run_next(), self.loop).result()
+
+    async def _run_next(self) -> None:
+        done: asyncio.Future[None] = self.loop.create_future()
+        self._running.add(done)
+        try:
+            if not self.stopping and (claim := await db(claim_next, self.id)):
+                live = LiveTurn(claim, self.writer)
+                self.live[claim.turn_id] = live
+                try:
+                    await self._run(live)
+                finally:
+                    self.live.pop(claim.turn_id, None)
+        finally:
+            self._running.discard(done)
+            done.set_result(None)
+
+    async def _run(self, live: LiveTurn) -> None:
+        """Run a turn and see it off, whatever happens to it."""
+        ids = {"turn_id": live.id, "session_id": live.claim.session_id, "fence": live.claim.fence}
+        logger.info("turn claimed", extra={"action": "turn_claimed", **ids})
+        live.task = self.loop.create_task(run_turn(live))
+        if self.stopping:
+            live.interrupt("leave")
+        try:
+            ending = await self._outcome(live)
+            if ending is not None:
+                await live.end(ending)
+        except StaleTurn:
+            logger.info("turn is held by somebody else", extra={"action": "turn_stale", **ids})
+        except Exception:
+            # Nothing more can be done here: the lease runs out and another worker goes on from the rows.
+            logger.exception("turn could not be settled", extra={"action": "turn_unsettled", **ids})
+        else:
+            logger.info("turn left", extra={"action": "turn_left", **ids})
+
+    async def _outcome(self, live: LiveTurn) -> Ending | None:
+        """Wait for the turn's task; return how the turn is to end where the task did not end it itself."""
+        assert live.task is not None
+        try:
+            await live.task
+        except asyncio.CancelledError:
+            if live.cause == "stop":
+                return cancelled(live.stop_reason)
+            if live.cause == "stale":
+                raise StaleTurn from None
+            await live.leave()
+        except Leave:
+            await live.leave()
+        except ProviderError as error:
+            return failed(error.code, error.detail, hint=error.hint, retryable=error.transient)
+        except StaleTurn:
+            raise
+        except Exception:
+            logger.exception("turn failed", extra={"action": "turn_failed", "turn_id": live.id})
+            return failed(
+                "unknown",
+                "Something went wrong inside the server.",
+                hint="The operator finds the details in the log.",
+                retryable=True,
+            )
+        return None
+
+    # --- stop requests ----------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        """Hear at once of stop requests; the heartbeat hears of the same a little later."""
+        layer = get_channel_layer()
+        while True:
+            try:
+                channel = await layer.new_channel()
+                await layer.group_add(publish.WORKERS, channel)
+                while True:
+                    message = await layer.receive(channel)
+                    if live := self.live.get(uuid.UUID(message["turn"])):
+                        live.interrupt("stop")
+            except Exception as error:  # noqa: BLE001 - whatever a layer raises; the heartbeat does without it
+                logger.debug("stop channel lost", extra={"action": "listener_lost", "error": repr(error)})
+                await asyncio.sleep(1)
+
+    # --- heartbeat --------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        """Renew the leases, but only while the loop answers: a hung loop must lose its turns."""
+        while not self._ended.wait(settings.TURN_HEARTBEAT_SECONDS):
+            asked = time.monotonic()
+            self.loop.call_soon_threadsafe(self._answer, asked)
+            if asked - self._pong > settings.TURN_LEASE_SECONDS:
+                logger.error("event loop does not answer", extra={"action": "loop_stuck"})
+                continue
+            try:
+                self._renew()
+            except DatabaseError as error:
+                logger.warning("heartbeat failed", extra={"action": "heartbeat_failed", "error": repr(error)})
+            finally:
+                release_connections()
+
+    def _answer(self, asked: float) -> None:
+        self._pong = time.monotonic()
+        self._lag = self._pong - asked
+
+    def _renew(self) -> None:
+        live = list(self.live.values())
+        progressed = [turn.id for turn in live if turn.progressed]
+        for turn in live:
+            turn.progressed = False
+        asked = leases.renew(
+            self.id, progressed=progressed, running=len(live), loop_lag_ms=int(self._lag * 1000), stopping=self.stopping
+        )
+        for turn_id, reason in asked:
+            if turn := self.live.get(turn_id):
+                self.loop.call_soon_threadsafe(turn.interrupt, "stop", reason)
+
+
+_current: Worker | None = None
+
+
+def set_current(worker: Worker | None) -> None:
+    """Name this process's worker."""
+    global _current
+    _current = worker
+
+
+def current() -> Worker | None:
+    """This process's worker, if it has one."""
+    return _current
+
+
+class LoopThread:
+    """An event loop in a thread of its own, for a process whose main thread does something else."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="turns", daemon=True)
+        self._thread.start()
+
+    def call(self, coroutine: Any, seconds: float) -> None:
+        """Run a coroutine on the loop and wait for it, ``seconds`` at most."""
+        asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(seconds)
+
+    def close(self) -> None:
+        """Stop the loop."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(2)

@@ -1,0 +1,99 @@
+"""The API document: valid, complete, with examples and error codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from drf_spectacular.validation import validate_schema
+
+#: path, method, status of success
+OPERATIONS = [
+    ("sessions", "get", "200"),
+    ("sessions", "post", "201"),
+    ("sessions/{session_id}", "get", "200"),
+    ("sessions/{session_id}", "patch", "200"),
+    ("sessions/{session_id}", "delete", "204"),
+    ("sessions/{session_id}/messages", "get", "200"),
+    ("sessions/{session_id}/messages", "post", "202"),
+    ("sessions/{session_id}/queued", "get", "200"),
+    ("sessions/{session_id}/queued/{message_id}", "delete", "204"),
+    ("sessions/{session_id}/queued/deliver", "post", "202"),
+    ("sessions/{session_id}/cancel", "post", "200"),
+    ("messages/{message_id}", "get", "200"),
+    ("turns/{turn_id}", "get", "200"),
+    ("turns/{turn_id}/cancel", "post", "200"),
+    ("turns/{turn_id}/events", "get", "200"),
+    ("turns/{turn_id}/stream", "get", "200"),
+    ("models", "get", "200"),
+]
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    return Client().get("/api/v1/schema").json()
+
+
+def test_the_document_is_valid(document: Any) -> None:
+    validate_schema(document)
+
+
+@pytest.mark.parametrize(("path", "method", "status"), OPERATIONS)
+def test_an_operation_has_examples_and_error_codes(document: Any, path: str, method: str, status: str) -> None:
+    operation = document["paths"][f"/api/v1/{path}"][method]
+    assert operation["summary"]
+    assert {"key", "session"} <= {name for scheme in operation["security"] for name in scheme}
+    responses = operation["responses"]
+    assert {status, "401", "403"} <= set(responses)
+    for answered, response in responses.items():
+        if answered == "204":
+            continue
+        for content in response["content"].values():
+            assert content["examples"], (path, method, answered)
+        if answered >= "400":
+            codes = {
+                example["value"]["code"]
+                for example in response["content"]["application/json"]["examples"].values()
+            }
+            assert codes
+            assert all(f"`{code}`" in response["description"] for code in codes)
+
+
+def test_every_operation_here_is_listed_above(document: Any) -> None:
+    ours = ("sessions", "messages", "turns", "models")
+    listed = {
+        (path.removeprefix("/api/v1/"), method)
+        for path, methods in document["paths"].items()
+        for method in methods
+        if path.removeprefix("/api/v1/").split("/")[0] in ours
+    }
+    assert listed == {(path, method) for path, method, _ in OPERATIONS}
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "status", "codes"),
+    [
+        ("sessions", "post", "400", {"invalid", "unknown_field", "unknown_model"}),
+        ("sessions/{session_id}/messages", "post", "409", {"queue_full", "client_id_reused"}),
+        ("sessions/{session_id}/messages", "post", "413", {"text_too_long"}),
+        ("sessions/{session_id}/messages", "post", "404", {"not_found"}),
+        ("sessions/{session_id}/messages", "post", "403", {"csrf", "scope"}),
+        ("sessions/{session_id}/messages", "post", "503", {"busy"}),
+        ("sessions/{session_id}/queued/{message_id}", "delete", "409", {"already_delivered"}),
+        ("turns/{turn_id}/events", "get", "400", {"invalid"}),
+        ("turns/{turn_id}/cancel", "post", "404", {"not_found"}),
+    ],
+)
+def test_the_codes_are_those_that_are_answered(
+    document: Any, path: str, method: str, status: str, codes: set[str]
+) -> None:
+    examples = document["paths"][f"/api/v1/{path}"][method]["responses"][status]["content"]["application/json"]
+    assert {example["value"]["code"] for example in examples["examples"].values()} == codes
+
+
+def test_the_body_of_a_message_is_described(document: Any) -> None:
+    body = document["components"]["schemas"]["SendBody"]
+    assert body["required"] == ["text"]
+    names = {"text", "client_id", "model", "effort", "attachments", "context", "timezone", "delivery"}
+    assert set(body["properties"]) == names

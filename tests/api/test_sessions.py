@@ -1,0 +1,210 @@
+"""Creating, listing, changing and deleting sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from copilot.models import Message, Session, Turn, TurnEvent, UsageRecord, User
+from tests.api.conftest import Api, append_events
+
+Make = Callable[..., Any]
+KEYS = {
+    "id",
+    "title",
+    "title_source",
+    "model",
+    "instructions",
+    "temporary",
+    "archived",
+    "revision",
+    "created_at",
+    "updated_at",
+    "usage",
+}
+
+
+def test_a_new_session_is_answered_with_its_object(api: Api) -> None:
+    response = api.post("sessions", {})
+    assert response.status_code == 201
+    made = response.json()
+    assert set(made) == KEYS
+    assert (made["title"], made["title_source"], made["model"]) == ("", "auto", "demo/demo")
+    assert made["usage"] == {"input_tokens": 0, "output_tokens": 0, "cost_microdollars": 0}
+    assert made["created_at"].endswith("Z")
+    assert made["temporary"] is made["archived"] is False
+
+
+def test_a_session_keeps_what_it_was_created_with(api: Api) -> None:
+    body = {
+        "title": "  My\nplan ",
+        "model": "demo/demo",
+        "instructions": "Be short.",
+        "tools": ["calc*"],
+        "temporary": False,
+        "client_id": None,
+    }
+    made = api.post("sessions", body).json()
+    assert (made["title"], made["title_source"]) == ("My plan", "person")
+    assert (made["model"], made["instructions"], made["tools"]) == ("demo/demo", "Be short.", ["calc*"])
+    assert api.get(f"sessions/{made['id']}").json()["tools"] == ["calc*"]
+
+
+def test_the_same_client_id_returns_the_same_session(api: Api, other_api: Api) -> None:
+    first = api.post("sessions", {"client_id": "c1", "title": "One"})
+    again = api.post("sessions", {"client_id": "c1", "title": "One"})
+    assert again.json()["id"] == first.json()["id"]
+    assert again.status_code == 201
+    assert other_api.post("sessions", {"client_id": "c1"}).json()["id"] != first.json()["id"]
+    assert Session.objects.count() == 2
+
+
+def test_the_list_has_newest_activity_first_and_only_ones_own(
+    api: Api, make_session: Make, other_user: User
+) -> None:
+    now = timezone.now()
+    old = make_session(title="old", updated_at=now - timedelta(hours=1))
+    new = make_session(title="new", updated_at=now)
+    make_session(user=other_user)
+    make_session(temporary=True)
+    make_session(archived=True, title="put away")
+    listed = api.get("sessions").json()
+    assert [row["id"] for row in listed["results"]] == [str(new.id), str(old.id)]
+    assert listed["next"] is listed["previous"] is None
+    assert [row["title"] for row in api.get("sessions", archived="true").json()["results"]] == ["put away"]
+
+
+def test_search_looks_into_titles_whatever_the_case(api: Api, make_session: Make) -> None:
+    make_session(title="Dinner in Rome")
+    make_session(title="100% wool")
+    assert [row["title"] for row in api.get("sessions", search=" rome ").json()["results"]] == ["Dinner in Rome"]
+    assert [row["title"] for row in api.get("sessions", search="0%").json()["results"]] == ["100% wool"]
+    assert api.get("sessions", search="%").json()["results"][0]["title"] == "100% wool"
+
+
+def test_pages_of_sessions_lead_through_the_whole_list_and_back(api: Api, make_session: Make) -> None:
+    now = timezone.now()
+    # Several share a moment: the id decides, nothing is skipped or repeated.
+    for number in range(7):
+        make_session(title=str(number), updated_at=now - timedelta(seconds=number // 3))
+    everything = [row["id"] for row in api.get("sessions").json()["results"]]
+    seen, page = [], api.get("sessions", limit=3).json()
+    while True:
+        seen += [row["id"] for row in page["results"]]
+        if page["next"] is None:
+            break
+        assert page["next"].startswith("http://testserver/api/v1/sessions?")
+        page = _follow(api, page["next"])
+    assert seen == everything
+    back = _follow(api, page["previous"])
+    assert [row["id"] for row in back["results"]] == everything[3:6]
+    first = _follow(api, back["previous"])
+    assert [row["id"] for row in first["results"]] == everything[:3]
+    assert first["previous"] is None
+
+
+def test_a_cursor_may_be_the_whole_link(api: Api, make_session: Make) -> None:
+    for _ in range(3):
+        make_session()
+    link = api.get("sessions", limit=2).json()["next"]
+    assert len(api.get("sessions", limit=2, cursor=link).json()["results"]) == 1
+
+
+def _follow(api: Api, link: str) -> Any:
+    return api.get(link.removeprefix("http://testserver/api/v1/")).json()
+
+
+def test_a_session_is_read_with_messages_live_turn_and_what_waits(
+    api: Api, session: Session, make_turn: Make, make_message: Make
+) -> None:
+    turn = make_turn(session, "running")
+    said = make_message(session, turn=turn)
+    make_message(session, "", role="assistant", state="open", turn=turn)
+    waits = make_message(session, "and then?", state="queued", held=True)
+    shown = api.get(f"sessions/{session.id}").json()
+    assert set(shown) == KEYS | {"messages", "active_turn", "queued"}
+    assert [message["id"] for message in shown["messages"]] == [str(said.id)]
+    assert shown["active_turn"]["id"] == str(turn.id)
+    assert shown["queued"][0] | {"created_at": ""} == {
+        "id": str(waits.id),
+        "seq": None,
+        "role": "user",
+        "state": "queued",
+        "turn": None,
+        "parts": [{"type": "text", "text": "and then?"}],
+        "created_at": "",
+        "position": 1,
+        "held": True,
+    }
+
+
+def test_usage_of_a_session_adds_up(api: Api, session: Session, make_turn: Make) -> None:
+    for number, cost in enumerate((5, None)):
+        turn = make_turn(session, "completed")
+        UsageRecord.objects.create(
+            turn=turn,
+            user_id=turn.user_id,
+            fence=1,
+            step=1,
+            model="demo/demo",
+            input_tokens=10 + number,
+            output_tokens=1,
+            cost_microdollars=cost,
+        )
+    usage = {"input_tokens": 21, "output_tokens": 2, "cost_microdollars": 5}
+    assert api.get(f"sessions/{session.id}").json()["usage"] == usage
+    assert api.get("sessions").json()["results"][0]["usage"] == usage
+
+
+def test_a_person_renames_and_archives_without_counting_as_activity(api: Api, session: Session) -> None:
+    shown = api.patch(f"sessions/{session.id}", {"title": "Mine", "archived": True})
+    assert shown.status_code == 200
+    body = shown.json()
+    assert (body["title"], body["title_source"], body["archived"]) == ("Mine", "person", True)
+    assert body["revision"] == session.revision + 1
+    assert Session.objects.get().updated_at == session.updated_at
+
+
+def test_an_emptied_title_may_be_made_again(api: Api, make_session: Make) -> None:
+    session = make_session(title="Mine", title_source="person")
+    assert api.patch(f"sessions/{session.id}", {"title": " "}).json()["title_source"] == "auto"
+
+
+def test_tools_can_be_narrowed_and_offered_again(api: Api, session: Session) -> None:
+    assert api.patch(f"sessions/{session.id}", {"tools": []}).json()["tools"] == []
+    assert "tools" not in api.patch(f"sessions/{session.id}", {"tools": None}).json()
+
+
+def test_changing_nothing_changes_nothing(api: Api, session: Session) -> None:
+    assert api.patch(f"sessions/{session.id}", {}).json()["revision"] == session.revision
+
+
+def test_changes_are_announced_after_the_commit(
+    api: Api, session: Session, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    told: list[tuple[object, object]] = []
+    monkeypatch.setattr("copilot.events.publish.session_changed", lambda *ids: told.append(ids))
+    with django_capture_on_commit_callbacks(execute=True):
+        api.patch(f"sessions/{session.id}", {"title": "New"})
+        api.delete(f"sessions/{session.id}")
+        assert told == []
+    assert told == [(session.id, session.user_id)] * 2
+
+
+def test_deleting_takes_everything_with_it(
+    api: Api, session: Session, make_turn: Make, make_message: Make
+) -> None:
+    done = make_turn(session, "completed")
+    running = make_turn(session, "running")
+    Turn.objects.filter(pk=done.pk).update(next_turn=running)
+    make_message(session, turn=running)
+    append_events(running, {"type": "start-step"})
+    response = api.delete(f"sessions/{session.id}")
+    assert (response.status_code, response.content) == (204, b"")
+    for model in (Session, Turn, Message, TurnEvent):
+        assert not model._default_manager.exists()
+    assert api.get(f"sessions/{session.id}").status_code == 404
