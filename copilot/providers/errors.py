@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -170,10 +170,10 @@ def from_body(body: str, *, status: int | None, secret: str = "") -> ProviderErr
     if text.startswith("<"):
         title = _TITLE.search(text)
         text = _TAG.sub(" ", title[1] if title else text)
-        code = classify(status, set(), text)
+        code = classify(status, (), text)
         named = f", {tidy(title[1], secret)}" if title and title[1].strip() else ""
         return _error(code, f"A web page came back instead of an answer (HTTP {status or 200}{named}).")
-    return _error(classify(status, set(), text), tidy(text, secret) or f"The provider answered HTTP {status}.")
+    return _error(classify(status, (), text), tidy(text, secret) or f"The provider answered HTTP {status}.")
 
 
 def from_payload(payload: Any, *, status: int | None = None, secret: str = "") -> ProviderError:
@@ -186,7 +186,8 @@ def from_payload(payload: Any, *, status: int | None = None, secret: str = "") -
         payload = payload[0] if payload else {}
     found = payload.get("error") if isinstance(payload, dict) and payload.get("error") else payload
     fields: dict[str, Any] = found if isinstance(found, dict) else {"message": found}
-    kinds = {str(fields.get(name) or "").lower() for name in ("type", "code", "status")}
+    # The code says more than the type that it belongs to.
+    kinds = [str(fields.get(name) or "").lower() for name in ("code", "status", "type")]
     if status is None:
         status = next((code for name in ("status_code", "code") if (code := _http_status(fields.get(name)))), None)
     message = _message(fields)
@@ -194,16 +195,20 @@ def from_payload(payload: Any, *, status: int | None = None, secret: str = "") -
     return _error(classify(status, kinds, message), shown)
 
 
-def classify(status: int | None, kinds: set[str], text: str) -> ErrorClass:
+def classify(status: int | None, kinds: Sequence[str], text: str) -> ErrorClass:
     """Return the class of an error.
 
     Args:
         status: the HTTP status, None when there is none.
-        kinds: the provider's types and codes, in lower case.
+        kinds: the provider's codes and types, in lower case, the most telling first.
         text: the provider's words.
     """
     text = text.lower()
-    if status == 402 or kinds & _QUOTA_KINDS or (status in _QUOTA_STATUSES and _QUOTA_TEXT.search(text)):
+    if (
+        status == 402
+        or not _QUOTA_KINDS.isdisjoint(kinds)
+        or (status in _QUOTA_STATUSES and _QUOTA_TEXT.search(text))
+    ):
         return "quota"
     if status == 429:
         return "context_overflow" if _TOO_LARGE_TEXT.search(text) else "rate_limit"

@@ -24,7 +24,7 @@ def body(message: str, **fields: Any) -> dict[str, Any]:
         (401, {"error": {"code": "401", "message": "Access denied due to invalid subscription key"}}, "auth"),
         (403, body("Not allowed", type="permission_error"), "auth"),
         (403, body("Input flagged by moderation"), "content_filter"),
-        (403, body("No access to the model", code="model_not_found"), "model_not_found"),
+        (403, body("No access to the model", code="model_not_found", type="permission_error"), "model_not_found"),
         (404, body("The model `x` does not exist"), "model_not_found"),
         (404, {"detail": "Not Found"}, "model_not_found"),
         (400, body("x is not a valid model ID"), "model_not_found"),

@@ -48,7 +48,7 @@ def _provider(case: dict[str, Any], url: str) -> OpenAIProvider | AnthropicProvi
 
 
 def _body(case: dict[str, Any]) -> bytes:
-    return (CORPUS / case["response_body_file"]).read_bytes()
+    return (CORPUS / str(case["response_body_file"])).read_bytes()
 
 
 def _digest(text: str) -> dict[str, Any]:
