@@ -35,7 +35,7 @@ LIFTED = {"TURNS_PER_USER_MAX": "0", "SEND_RATE": "1000000", "WORKER_TURNS": "40
 
 
 class NotReady(Exception):
-    """A process of the stack did not start; the text has the end of its output."""
+    """A process or a command of the stack failed."""
 
 
 def free_port() -> int:
@@ -153,7 +153,7 @@ class Stack:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2):
                     return
             time.sleep(0.05)
-        raise NotReady(f"{web.name} is not healthy:\n{web.tail()}")
+        raise NotReady(f"{web.name} is not healthy")
 
     @property
     def pids(self) -> list[int]:
@@ -200,8 +200,6 @@ def _environment(folder: Path, provider: str, **more: str) -> dict[str, str]:
 def _running(stack: Stack) -> Iterator[Stack]:
     try:
         yield stack
-    except NotReady:
-        raise
     except BaseException:
         for process in stack.processes:
             if tail := process.tail().strip():

@@ -11,12 +11,13 @@ from django.db.models import F
 from django.utils import timezone
 
 from common.db import transact
-from common.errors import Invalid, NotFound
+from common.errors import Invalid
 from common.ids import as_uuid
-from copilot.events import publish
 from copilot.models import Session, User
 from copilot.providers import registry as models
 from copilot.tools import registry as tools_registry
+from copilot.turns.begin import announce
+from copilot.turns.submit import do_lock_session
 
 TITLE_MAX = 200
 #: What ``update_session`` can change.
@@ -57,7 +58,7 @@ def create_session(
         if won is None:
             raise
         return won
-    _announce(session)
+    announce(session.id, session.user_id)
     return session
 
 
@@ -72,13 +73,13 @@ def update_session(*, user: User, session_id: object, **changes: Any) -> Session
     unknown = changes.keys() - CHANGEABLE
     if unknown:
         raise TypeError(f"cannot change {sorted(unknown)}")
-    session = _locked(user, session_id)
+    session = do_lock_session(user, as_uuid(session_id))
     checked = _checked(changes)
     if not checked:
         return session
     Session.objects.filter(id=session.id).update(**checked, revision=F("revision") + 1)
     session.refresh_from_db()
-    _announce(session)
+    announce(session.id, session.user_id)
     return session
 
 
@@ -89,19 +90,11 @@ def delete_session(*, user: User, session_id: object) -> None:
     Raises:
         NotFound: unknown, or not the user's.
     """
-    session = _locked(user, session_id)
-    _announce(session)
+    session = do_lock_session(user, as_uuid(session_id))
+    announce(session.id, session.user_id)
     # Links between turns first: the cascade need not sort them out row by row.
     session.turns.filter(next_turn__isnull=False).update(next_turn=None)
     session.delete()
-
-
-def _locked(user: User, session_id: object) -> Session:
-    known = as_uuid(session_id)
-    session = Session.objects.visible_to(user).locked().filter(id=known).first() if known else None
-    if session is None:
-        raise NotFound("There is no such session.")
-    return session
 
 
 def _of_client(user: User, client_id: str) -> Session | None:
@@ -137,8 +130,3 @@ def _known_globs(globs: Sequence[str]) -> list[str]:
         if not any(fnmatchcase(name, glob) for name in names):
             raise Invalid(f"No tool matches {glob!r}.", tools=[glob])
     return list(globs)
-
-
-def _announce(session: Session) -> None:
-    session_id, user_id = session.id, session.user_id
-    transaction.on_commit(lambda: publish.session_changed(session_id, user_id), robust=True)

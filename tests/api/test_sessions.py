@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.utils import timezone
 
 from copilot.models import Message, Session, Turn, TurnEvent, UsageRecord, User
+from copilot.turns.sessions import create_session
 from tests.api.conftest import Api, append_events
 
 Make = Callable[..., Any]
@@ -61,6 +65,22 @@ def test_the_same_client_id_returns_the_same_session(api: Api, other_api: Api) -
     assert again.status_code == 201
     assert other_api.post("sessions", {"client_id": "c1"}).json()["id"] != first.json()["id"]
     assert Session.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_at_once_with_the_same_client_id_get_the_same_session(user: User) -> None:
+    barrier = threading.Barrier(4)
+
+    def create() -> object:
+        try:
+            barrier.wait()
+            return create_session(user=user, client_id="c1").id
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as threads:
+        made = {call.result() for call in [threads.submit(create) for _ in range(4)]}
+    assert made == {Session.objects.get().id}
 
 
 def test_the_list_has_newest_activity_first_and_only_ones_own(

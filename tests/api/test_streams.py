@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.test import AsyncClient
 
-from chat.api import streams, watch
+from chat.api import watch
 from common.db import db
 from copilot.events import follow as following
 from copilot.models import Session, Turn, TurnEvent, User
@@ -260,7 +260,3 @@ async def test_a_client_that_goes_away_leaves_no_follower(
     with pytest.raises(asyncio.CancelledError):
         await reading
     assert closed.is_set()
-
-
-def test_what_a_page_may_hold_is_what_is_promised() -> None:
-    assert streams.PAGE == 500

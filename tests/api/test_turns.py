@@ -231,7 +231,7 @@ async def test_what_waits_for_a_worker_is_stopped_at_once(
 
 @pytest.mark.django_db(transaction=True)
 async def test_nothing_to_stop_is_not_an_error(async_client: AsyncClient, session: Session) -> None:
-    response = await async_client.post(f"/api/v1/sessions/{session.id}/cancel")
+    response = await async_client.generic("POST", f"/api/v1/sessions/{session.id}/cancel")
     assert (response.status_code, response.json()) == (200, {"cancelled": False, "confirmed": False})
 
 
@@ -241,7 +241,7 @@ async def test_a_turn_that_has_ended_is_left_alone(
 ) -> None:
     done = await db(make_turn, session, "completed")
     live = await db(make_turn, session)
-    response = await async_client.post(f"/api/v1/turns/{done.id}/cancel")
+    response = await async_client.generic("POST", f"/api/v1/turns/{done.id}/cancel")
     assert response.json() == {"cancelled": False, "confirmed": True, "turn": str(done.id)}
     assert (await db(Turn.objects.get, pk=live.pk)).status == "queued"
 
