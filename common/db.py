@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,11 +24,13 @@ from datetime import timedelta
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import DatabaseError, OperationalError, connection, connections, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections, transaction
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from common.errors import Busy
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -153,3 +156,23 @@ async def db(fn: Callable[..., T], *args: Any, pool: Literal["work", "follow"] =
         if not call.cancelled():
             call.exception()  # seen: the caller is being cancelled and cannot take it
         raise
+
+
+#: Seconds between two tries while the database does not answer: at first, and at most.
+_STEADY_FIRST, _STEADY_MOST = 0.1, 2.0
+
+
+async def db_steady(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Like ``db``, but while the database does not answer or is too busy, try again for as long as it takes.
+
+    For work that must not fail because the database restarts: its caller holds a lease, and learns from the rows
+    whether it still does.
+    """
+    wait = _STEADY_FIRST
+    while True:
+        try:
+            return await db(fn, *args, **kwargs)
+        except (OperationalError, InterfaceError, Busy) as error:
+            logger.warning("database does not answer", extra={"action": "database_retry", "error": repr(error)})
+        await asyncio.sleep(wait)
+        wait = min(wait * 2, _STEADY_MOST)

@@ -16,6 +16,7 @@ else:
         "max_retries": 0,
     }
 broker_connection_retry_on_startup = True
+broker_connection_max_retries = None  # Redis may be away for as long as it likes
 task_publish_retry = False
 task_ignore_result = True
 task_acks_late = True

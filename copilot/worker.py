@@ -28,6 +28,7 @@ from copilot.events import publish
 from copilot.events.log import StaleTurn
 from copilot.events.writer import LogWriter
 from copilot.providers.base import ProviderError
+from copilot.providers.transport import close_clients
 from copilot.sweep import Sweeper
 from copilot.turns import leases
 from copilot.turns.claim import claim_next
@@ -97,6 +98,7 @@ class Worker:
         self._ended.set()
         await asyncio.to_thread(self._heart.join, 2)
         await asyncio.to_thread(self.writer.stop)
+        await close_clients()
         with contextlib.suppress(DatabaseError):
             await db(leases.unregister, self.id)
 
@@ -152,6 +154,8 @@ class Worker:
                 return cancelled(live.stop_reason)
             if live.cause == "stale":
                 raise StaleTurn from None
+            if live.cause != "leave":
+                return self._failed(live)
             await live.leave()
         except Leave:
             await live.leave()
@@ -159,15 +163,19 @@ class Worker:
             return failed(error.code, error.detail, hint=error.hint, retryable=error.transient)
         except StaleTurn:
             raise
-        except Exception:
-            logger.exception("turn failed", extra={"action": "turn_failed", "turn_id": live.id})
-            return failed(
-                "unknown",
-                "Something went wrong inside the server.",
-                hint="The operator finds the details in the log.",
-                retryable=True,
-            )
+        except Exception:  # noqa: BLE001 - a bug fails this turn, not the worker
+            return self._failed(live)
         return None
+
+    @staticmethod
+    def _failed(live: LiveTurn) -> Ending:
+        logger.exception("turn failed", extra={"action": "turn_failed", "turn_id": live.id})
+        return failed(
+            "unknown",
+            "Something went wrong inside the server.",
+            hint="The operator finds the details in the log.",
+            retryable=True,
+        )
 
     # --- stop requests ----------------------------------------------------------------------
 
@@ -212,11 +220,17 @@ class Worker:
         progressed = [turn.id for turn in live if turn.progressed]
         for turn in live:
             turn.progressed = False
-        asked = leases.renew(
-            self.id, progressed=progressed, running=len(live), loop_lag_ms=int(self._lag * 1000), stopping=self.stopping
+        held = leases.renew(
+            self.id,
+            progressed=progressed,
+            running=len(live),
+            loop_lag_ms=int(self._lag * 1000),
+            stopping=self.stopping,
         )
-        for turn_id, reason in asked:
-            if turn := self.live.get(turn_id):
+        for turn in live:
+            if turn.id not in held:
+                self.loop.call_soon_threadsafe(turn.interrupt, "stale")  # taken over, or deleted
+            elif reason := held[turn.id]:
                 self.loop.call_soon_threadsafe(turn.interrupt, "stop", reason)
 
 

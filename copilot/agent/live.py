@@ -105,7 +105,7 @@ def _end(
     title: str,
 ) -> None:
     # The session's lock comes before the turn's, whatever is written first.
-    Session.objects.locked().filter(pk=claim.session_id).exists()
+    Session.objects.locked().filter(pk=claim.session_id).first()
     if step is not None:
         progress.commit_step(batch, turn_id=turn_id, fence=fence, step=step)
         batch.append(schema.finish_step())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from django.conf import settings
 
-from common.db import db
+from common.db import db_steady
 from copilot.agent import history, prompt
 from copilot.agent.calls import run_calls
 from copilot.agent.live import LiveTurn
@@ -77,7 +77,7 @@ async def run_turn(live: LiveTurn) -> None:
         StaleTurn: somebody else ended or took over the turn.
         Leave: hand it back.
     """
-    state = await db(load, live.id)
+    state = await db_steady(load, live.id)
     left = settings.TURN_MAX_SECONDS - state.turn.running_ms / 1000
     try:
         async with asyncio.timeout(max(left, 0)) as limit:
@@ -115,12 +115,12 @@ async def _run(live: LiveTurn, state: TurnState) -> None:
 
 async def _settle_step(live: LiveTurn, state: TurnState, number: int, content: list[dict[str, object]]) -> None:
     """Give the calls of a committed step their outcomes and add the step to what the model reads next."""
-    calls = await db(history.calls_of, live.id, number)
+    calls = await db_steady(history.calls_of, live.id, number)
     open_calls = [call for call in calls if call.state in (ToolCall.State.PENDING, ToolCall.State.RUNNING)]
     if open_calls:
         zone = state.turn.settings.get("time_zone") or ""
         await run_calls(live, open_calls, state.tools, zone)
-        calls = await db(history.calls_of, live.id, number)
+        calls = await db_steady(history.calls_of, live.id, number)
     state.messages += history.step_messages(content, calls)
     state.steps = number
     state.said_anything = True
@@ -219,7 +219,7 @@ async def _record(live: LiveTurn, state: TurnState, request: ModelRequest, usage
         return
     cost = price_call(state.turn.model, usage)
     live.emit(schema.data("usage", {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}))
-    await db(
+    await db_steady(
         record_usage,
         turn_id=live.id,
         user_id=live.claim.user_id,

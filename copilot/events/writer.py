@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from django.db import DatabaseError, IntegrityError
 
-from common.db import db, release_connections, transact
+from common.db import db_steady, release_connections, transact
 from copilot.events import publish, schema
 from copilot.events.log import EventBatch, Row, StaleTurn, insert_rows
 from copilot.events.schema import Chunk
@@ -70,6 +70,8 @@ class Appender:
     async def commit(self, write: Callable[[EventBatch], T]) -> T:
         """Run ``write`` in one transaction with the deltas that wait, and insert its chunks last.
 
+        While the database does not answer it is tried again: the turn waits, it does not fail.
+
         ``write`` may run twice (contention), gets a fresh batch each time, and its result is returned. When the
         caller is cancelled meanwhile, the transaction has still ended one way or the other.
 
@@ -79,7 +81,7 @@ class Appender:
         async with self._committing:
             try:
                 await self._hold()
-                return await db(self._commit_now, write)
+                return await db_steady(self._commit_now, write)
             except StaleTurn:
                 self._mark_stale()
                 raise

@@ -58,7 +58,7 @@ def _claim(
     worker_id: uuid.UUID, turn_id: uuid.UUID, session_id: uuid.UUID, user_id: uuid.UUID
 ) -> Claim | None:
     session = Session.objects.select_for_update(of=("self",), no_key=True, skip_locked=True).filter(pk=session_id)
-    if not session.exists() or not _has_slot(user_id):
+    if session.first() is None or not _has_slot(user_id):
         return None
     now = db_now()
     claimed = Turn.objects.claimable().filter(pk=turn_id).update(
@@ -87,5 +87,5 @@ def _has_slot(user_id: uuid.UUID) -> bool:
     limit = settings.TURNS_PER_USER_MAX
     if not limit:
         return True
-    User.objects.select_for_update(of=("self",), no_key=True).filter(pk=user_id).exists()
+    User.objects.select_for_update(of=("self",), no_key=True).filter(pk=user_id).first()
     return Turn.objects.filter(Q(status=Turn.Status.RUNNING), user_id=user_id).count() < limit

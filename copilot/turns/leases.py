@@ -27,14 +27,14 @@ def unregister(worker_id: uuid.UUID) -> None:
 @transact
 def renew(
     worker_id: uuid.UUID, *, progressed: Sequence[uuid.UUID], running: int, loop_lag_ms: int, stopping: bool
-) -> list[tuple[uuid.UUID, str]]:
+) -> dict[uuid.UUID, str | None]:
     """Renew the leases of all turns of a worker in one statement.
 
     Args:
         progressed: the turns in which something happened since the last time.
 
     Returns:
-        The turns that somebody asked to stop, with the reason.
+        The turns that the worker holds; with the reason where somebody asked to stop, else None.
     """
     changes: dict[str, Any] = {"heartbeat_at": db_now()}
     if progressed:
@@ -46,5 +46,6 @@ def renew(
         seen_at=db_now(), running=running, loop_lag_ms=loop_lag_ms, stopping=Value(stopping)
     )
     if not running:
-        return []
-    return list(held.filter(stop_requested_at__isnull=False).values_list("pk", "stop_reason"))
+        return {}
+    rows = held.values_list("pk", "stop_requested_at", "stop_reason")
+    return {pk: (reason or "stopped") if asked else None for pk, asked, reason in rows}
