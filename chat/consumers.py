@@ -6,6 +6,8 @@ import asyncio
 import uuid
 from typing import Any
 
+from chat.api.parsing import check
+from chat.api.serializers import SendBody
 from chat.following import SessionFollower
 from chat.sockets import Socket
 from common.db import db
@@ -17,7 +19,6 @@ from copilot.models import Session
 from copilot.turns.cancel import cancel_turn
 from copilot.turns.submit import submit_message
 
-SEND_FIELDS = frozenset({"text", "model", "effort", "timezone", "context", "delivery", "attachments"})
 #: How many sessions the list's socket keeps in step.
 SESSIONS_WATCHED = 100
 
@@ -67,7 +68,7 @@ class SessionConsumer(Socket):
             case "send":
                 await self._send_message(frame)
             case "cancel":
-                self.spawn(self._cancel(frame))
+                _ = self.spawn(self._cancel(frame))
             case "decide":
                 raise NotFound
             case unknown:
@@ -88,26 +89,13 @@ class SessionConsumer(Socket):
         self._following = self.spawn(self._follower.run(turn.id if turn else None, after))
 
     async def _send_message(self, frame: dict[str, Any]) -> None:
-        fields = {key: value for key, value in frame.items() if key not in ("type", "client_id")}
-        if unknown := sorted(set(fields) - SEND_FIELDS):
-            raise Invalid(f"There is no field {unknown[0]!r} here.", code="unknown_field")
-        if fields.pop("attachments", None):
-            raise Invalid("Files cannot be attached yet.", attachments="invalid")
-        fields = {key: value for key, value in fields.items() if value is not None}
-        answer = await db(self._submit, frame.get("client_id"), fields)
+        fields = check(SendBody, {key: value for key, value in frame.items() if key != "type"})
+        answer = await db(self._submit, fields)
         await self.push({"type": "ack", "client_id": frame.get("client_id"), **answer})
 
-    def _submit(self, client_id: Any, fields: dict[str, Any]) -> dict[str, Any]:
-        if wrong := [key for key, value in fields.items() if key != "context" and not isinstance(value, str)]:
-            raise Invalid(f"{wrong[0]} must be a text.", **{wrong[0]: "invalid"})
-        accepted = submit_message(
-            user=self.caller.user,
-            session_id=self.session_id,
-            text=fields.pop("text", ""),
-            client_id=client_id,
-            origin="web" if self.caller.scopes is None else "key",
-            **fields,
-        )
+    def _submit(self, fields: dict[str, Any]) -> dict[str, Any]:
+        origin = "web" if self.caller.scopes is None else "key"
+        accepted = submit_message(user=self.caller.user, session_id=self.session_id, origin=origin, **fields)
         return objects.accepted_object(accepted)
 
     async def _cancel(self, frame: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ class Socket(AsyncWebsocketConsumer):
             return await self.shut(NOT_LOGGED_IN)
         except NotFound:
             return await self.shut(NOT_THERE)
-        self.spawn(self._keep_watch())
+        _ = self.spawn(self._keep_watch())
         return None
 
     async def disconnect(self, code: int) -> None:

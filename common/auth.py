@@ -8,7 +8,7 @@ keys do not, because no browser sends them by itself.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -240,7 +240,7 @@ async def authenticate(request: HttpRequest) -> Caller:
     return Caller(user=user, _session_key=request.session.session_key or "")
 
 
-AsyncView = Callable[..., Awaitable[HttpResponseBase]]
+AsyncView = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 def api_view_async(scope: str = "chat", methods: Iterable[str] = ("GET",)) -> Callable[[AsyncView], AsyncView]:

@@ -138,8 +138,10 @@ def _from_validation(error: drf.ValidationError) -> AppError:
         name, problems = next(iter(detail.items()))
         first = problems[0] if isinstance(problems, list) and problems else problems
         sentence = str(first) if name == "non_field_errors" else f"{name}: {first}"
-        return Invalid(sentence, **{str(key): value for key, value in detail.items()})
-    return Invalid(str(detail[0] if isinstance(detail, list) and detail else detail))
+        invalid = Invalid(sentence)
+        invalid.fields = dict(detail)  # not as arguments: a field may be called "code" or "detail"
+        return invalid
+    return Invalid(str(detail[0] if detail else detail))
 
 
 def rest_exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

@@ -17,7 +17,7 @@ class LineFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
+    def formatMessage(self, record: logging.LogRecord) -> str:
         line = super().formatMessage(record)
         fields = {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
         return line + "".join(f" {key}={value}" for key, value in fields.items())

@@ -26,9 +26,7 @@ class Reader:
         try:
             return read()
         except (ValueError, TypeError) as error:
-            raise BadSetting(
-                name, f"expected {expected}. Correct it in the environment or in .env."
-            ) from error
+            raise BadSetting(name, f"expected {expected}. Correct it in the environment or in .env.") from error
 
     def text(self, name: str, default: str = "") -> str:
         """A string; an empty value counts as unset."""

@@ -178,9 +178,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- channels and celery ------------------------------------------------------------------
 if EMBEDDED:
-    CHANNEL_LAYERS = {
-        "default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}
-    }
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}}
 else:
     # "pubsub" keeps nothing in Redis and is several times faster; "queue" is the older one.
     _layer = env.one_of("CHANNEL_LAYER", ("pubsub", "queue"), "pubsub")
@@ -203,10 +201,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
-        **{
-            app: {"level": LOG_LEVEL}
-            for app in ("common", "approvals", "copilot", "chat", "linking", "config")
-        },
+        **{app: {"level": LOG_LEVEL} for app in ("common", "approvals", "copilot", "chat", "linking", "config")},
         "django.channels.server": {"level": "WARNING"},
     },
 }

@@ -8,9 +8,7 @@ import tempfile
 
 STACK = os.environ.get("HOLDFAST_TEST_STACK", "embedded")
 if STACK == "scaled":
-    os.environ["DATABASE_URL"] = os.environ.get(
-        "TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres"
-    )
+    os.environ["DATABASE_URL"] = os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
     os.environ["REDIS_URL"] = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
 else:
     os.environ.pop("DATABASE_URL", None)

@@ -12,7 +12,7 @@ from config.env import BadSetting
 
 
 def require_secret_key() -> None:
-    """Stop the start when there is no SECRET_KEY: sessions and sealed values depend on everyone having the same."""
+    """Stop the start when there is no SECRET_KEY: sessions and sealed values depend on all having the same."""
     if settings.SECRET_KEY_MISSING:
         raise BadSetting(
             "SECRET_KEY", "is not set. Set the same long random value for every web and worker process."

@@ -5,13 +5,11 @@ Optional keys are absent, never null. Times are ISO 8601 in UTC, ids are strings
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Count, Sum
 from django.utils import timezone
 
 from copilot import selectors
@@ -34,16 +32,6 @@ _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_toke
 
 def session_object(session: Session) -> Object:
     """Return one session."""
-    return session_objects([session])[0]
-
-
-def session_objects(sessions: Sequence[Session]) -> list[Object]:
-    """Return many sessions with one query for what they used."""
-    used = _usage_of_sessions([session.id for session in sessions])
-    return [_session(session, used[session.id]) for session in sessions]
-
-
-def _session(session: Session, usage: Object) -> Object:
     shown: Object = {
         "id": str(session.id),
         "title": session.title,
@@ -55,26 +43,20 @@ def _session(session: Session, usage: Object) -> Object:
         "revision": session.revision,
         "created_at": _time(session.created_at),
         "updated_at": _time(session.updated_at),
-        "usage": usage,
+        "usage": {
+            "input_tokens": session.input_tokens,
+            "output_tokens": session.output_tokens,
+            "cost_microdollars": session.cost_microdollars,
+        },
     }
     if session.tools is not None:
         shown["tools"] = session.tools
     return shown
 
 
-def _usage_of_sessions(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Object]:
-    sums = (
-        UsageRecord.objects.filter(turn__session__in=ids)
-        .values_list("turn__session_id")
-        .annotate(Sum("input_tokens"), Sum("output_tokens"), Sum("cost_microdollars"), Count("cost_microdollars"))
-    )
-    used: dict[uuid.UUID, Object] = {}
-    for session_id, read, written, cost, priced in sums:
-        used[session_id] = {"input_tokens": read, "output_tokens": written}
-        if priced:
-            used[session_id]["cost_microdollars"] = cost
-    nothing = {"input_tokens": 0, "output_tokens": 0, "cost_microdollars": 0}
-    return {session_id: used.get(session_id, nothing) for session_id in ids}
+def session_objects(sessions: Iterable[Session]) -> list[Object]:
+    """Return many sessions, without a query."""
+    return [session_object(session) for session in sessions]
 
 
 def session_snapshot(session: Session) -> Object:
@@ -146,7 +128,8 @@ def accepted_object(accepted: Accepted) -> Object:
 
 def turn_object(turn: Turn) -> Object:
     """Return one turn. While it runs, ``text`` is that of its finished messages; its events have the rest."""
-    written = list(turn.messages.settled().filter(role=Message.Role.ASSISTANT).order_by("seq"))
+    messages = list(turn.messages.settled().order_by("seq"))
+    written = [message for message in messages if message.role == Message.Role.ASSISTANT]
     records = list(UsageRecord.objects.filter(turn=turn).order_by("fence", "step"))
     shown: Object = {
         "id": str(turn.id),
@@ -158,7 +141,7 @@ def turn_object(turn: Turn) -> Object:
         "started_at": _time(turn.started_at),
         "finished_at": _time(turn.finished_at),
         "model": turn.model,
-        "message_ids": [str(message.id) for message in written],
+        "message_ids": [str(message.id) for message in messages],
         "text": "".join(message.text for message in written),
         "usage": _usage_of_turn(turn, records),
     }

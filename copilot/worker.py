@@ -129,11 +129,11 @@ class Worker:
         """Run a turn and see it off, whatever happens to it."""
         ids = {"turn_id": live.id, "session_id": live.claim.session_id, "fence": live.claim.fence}
         logger.info("turn claimed", extra={"action": "turn_claimed", **ids})
-        live.task = self.loop.create_task(run_turn(live))
+        task = live.task = self.loop.create_task(run_turn(live))
         if self.stopping:
             live.interrupt("leave")
         try:
-            ending = await self._outcome(live)
+            ending = await self._outcome(live, task)
             if ending is not None:
                 await live.end(ending)
         except StaleTurn:
@@ -144,11 +144,10 @@ class Worker:
         else:
             logger.info("turn left", extra={"action": "turn_left", **ids})
 
-    async def _outcome(self, live: LiveTurn) -> Ending | None:
+    async def _outcome(self, live: LiveTurn, task: asyncio.Task[None]) -> Ending | None:
         """Wait for the turn's task; return how the turn is to end where the task did not end it itself."""
-        assert live.task is not None
         try:
-            await live.task
+            await task
         except asyncio.CancelledError:
             if live.cause == "stop":
                 return cancelled(live.stop_reason)
@@ -181,7 +180,7 @@ class Worker:
 
     async def _listen(self) -> None:
         """Hear at once of stop requests; the heartbeat hears of the same a little later."""
-        layer = get_channel_layer()
+        layer: Any = get_channel_layer()  # the settings always name one
         while True:
             try:
                 channel = await layer.new_channel()

@@ -44,20 +44,16 @@ async def run_calls(live: LiveTurn, calls: Sequence[ToolCall], tools: dict[str, 
 
 
 async def _run_call(live: LiveTurn, call: ToolCall, tool: Tool | None, time_zone: str) -> None:
-    outcome = _refusal(call, tool)
-    if outcome is None:
-        assert tool is not None
-        if call.state == ToolCall.State.PENDING:
-            await live.commit(begin_call, call_id=call.id)
-        outcome = await _outcome(live, call, tool, time_zone)
+    if tool is None:
+        outcome = CallOutcome(ToolCall.State.ERROR, error=f"There is no tool named {call.name!r}.")
+    else:
+        outcome = _refusal(call, tool) or await _run_tool(live, call, tool, time_zone)
     await live.commit(settle_call, call_id=call.id, outcome=outcome)
 
 
-def _refusal(call: ToolCall, tool: Tool | None) -> CallOutcome | None:
+def _refusal(call: ToolCall, tool: Tool) -> CallOutcome | None:
     """Return why a call does not run at all, or None."""
     error = ToolCall.State.ERROR
-    if tool is None:
-        return CallOutcome(error, error=f"There is no tool named {call.name!r}.")
     if call.state == ToolCall.State.RUNNING and not tool.idempotent:
         return CallOutcome(ToolCall.State.UNKNOWN, error=UNKNOWN_OUTCOME)
     if tool.asks and settings.APPROVALS_ENABLED:
@@ -73,7 +69,9 @@ def _refusal(call: ToolCall, tool: Tool | None) -> CallOutcome | None:
     return None
 
 
-async def _outcome(live: LiveTurn, call: ToolCall, tool: Tool, time_zone: str) -> CallOutcome:
+async def _run_tool(live: LiveTurn, call: ToolCall, tool: Tool, time_zone: str) -> CallOutcome:
+    if call.state == ToolCall.State.PENDING:
+        await live.commit(begin_call, call_id=call.id)
     context = ToolContext(
         turn_id=live.id,
         session_id=live.claim.session_id,

@@ -46,7 +46,7 @@ def earlier_messages(turn: Turn) -> list[ModelMessage]:
 
 def _own_seq(turn: Turn) -> int:
     """The place of the answer that the turn writes: what comes before it is history or question."""
-    return Message.objects.filter(turn=turn, state=Message.State.OPEN).values_list("seq", flat=True).get()
+    return Message.objects.filter(turn=turn, state=Message.State.OPEN).values_list("seq", flat=True).get() or 0
 
 
 def _of_user(message: Message) -> list[ModelMessage]:
@@ -133,6 +133,4 @@ def committed_messages(turn: Turn) -> list[ModelMessage]:
     calls: dict[int, list[ToolCall]] = {}
     for call in ToolCall.objects.filter(turn=turn).order_by("step", "position"):
         calls.setdefault(call.step, []).append(call)
-    return [
-        message for step in steps for message in step_messages(step.content, calls.get(step.number, []))
-    ]
+    return [message for step in steps for message in step_messages(step.content, calls.get(step.number, []))]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from dataclasses import dataclass, field, replace
 
 from django.conf import settings
@@ -54,7 +55,7 @@ class TurnState:
     late_tries: int = field(default=0)
 
 
-def load(turn_id: object) -> TurnState:
+def load(turn_id: uuid.UUID) -> TurnState:
     """Read everything the turn needs."""
     turn = Turn.objects.select_related("session").get(pk=turn_id)
     return TurnState(
@@ -211,7 +212,7 @@ def _backoff(tries: int, retry_after: float | None) -> float:
     """Seconds to wait: what the provider asks for, else twice as long each time, with jitter."""
     if retry_after is not None:
         return retry_after
-    return min(BACKOFF_SECONDS * 2 ** (tries - 1), BACKOFF_MAX) * random.uniform(0.5, 1)  # noqa: S311
+    return min(BACKOFF_SECONDS * 2.0 ** (tries - 1), BACKOFF_MAX) * random.uniform(0.5, 1)  # noqa: S311
 
 
 async def _record(live: LiveTurn, state: TurnState, request: ModelRequest, usage: Usage | None) -> None:
@@ -221,9 +222,7 @@ async def _record(live: LiveTurn, state: TurnState, request: ModelRequest, usage
     live.emit(schema.data("usage", {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}))
     await db_steady(
         record_usage,
-        turn_id=live.id,
-        user_id=live.claim.user_id,
-        fence=live.claim.fence,
+        claim=live.claim,
         step=request.step,
         model=state.turn.model,
         usage=usage,

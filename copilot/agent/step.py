@@ -156,9 +156,12 @@ class StepStream:
         self._live.emit(schema.tool_input_start(call.id, call.name))
 
     def _answer(self, number: int, stop: Stop) -> Answer:
-        calls = tuple(PlannedCall(call.id, call.provider_id, call.name, call.arguments()) for call in self._calls.values())
+        calls = tuple(
+            PlannedCall(call.id, call.provider_id, call.name, call.arguments()) for call in self._calls.values()
+        )
         content = self._content + [
-            {"type": "call", "id": call.provider_id, "name": call.name, "arguments": call.arguments} for call in calls
+            {"type": "call", "id": call.provider_id, "name": call.name, "arguments": call.arguments}
+            for call in calls
         ]
         return Answer(
             step=FinishedStep(number, stop.reason, content, calls),

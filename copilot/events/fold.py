@@ -135,8 +135,5 @@ class Transcript:
     def text(self) -> str:
         """All text of all messages, joined with nothing between."""
         return "".join(
-            part["text"]
-            for message in self.messages
-            for part in self.parts_of(message)
-            if part["type"] == "text"
+            part["text"] for message in self.messages for part in self.parts_of(message) if part["type"] == "text"
         )

@@ -66,6 +66,7 @@ def read_page(turn_id: uuid.UUID, after: int, limit: int = PAGE) -> Page:
     events = read_events(turn_id, after, limit)
     last_seq = turn["last_seq"]
     if events and events[0][0] > after + 1:
+        events = events[: limit - 1]
         events.insert(0, (events[0][0] - 1, schema.data("reset", {"parts": _stored_parts(turn_id)})))
     newest = events[-1][0] if events else after
     terminal = bool(events and schema.is_terminal(events[-1][1])) or (last_seq is not None and newest >= last_seq)
@@ -92,14 +93,14 @@ class _Inbox:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
 
     async def _receive(self) -> None:
         """Collect hints for ever. ``receive`` is never given a timeout: that would lose the subscription."""
-        layer = get_channel_layer()
+        layer: Any = get_channel_layer()  # the settings always name one
         while True:
             channel = None
             try:
@@ -153,9 +154,8 @@ async def follow(turn_id: uuid.UUID, after: int = 0) -> AsyncIterator[Event | Be
         while True:
             while True:
                 page = await db(read_page, turn_id, cursor, pool="follow")
-                for seq, chunk in page.events:
-                    cursor = seq
-                    yield Event(seq, chunk)
+                for cursor, chunk in page.events:
+                    yield Event(cursor, chunk)
                 if page.terminal:
                     return
                 live = page.live

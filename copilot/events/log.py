@@ -35,9 +35,7 @@ def last_seq(turn_id: uuid.UUID) -> int:
 
 def read_events(turn_id: uuid.UUID, after: int = 0, limit: int | None = None) -> list[Row]:
     """Return the events after ``after`` in order, at most ``limit``."""
-    rows = (
-        TurnEvent.objects.filter(turn_id=turn_id, seq__gt=after).order_by("seq").values_list("seq", "chunk")
-    )
+    rows = TurnEvent.objects.filter(turn_id=turn_id, seq__gt=after).order_by("seq").values_list("seq", "chunk")
     return list(rows if limit is None else rows[:limit])
 
 

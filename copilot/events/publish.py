@@ -104,7 +104,7 @@ def _enqueue(hints: list[Hint], sent_at: float, on_sent: Callable[[float], None]
 
 
 async def _send_queue() -> None:
-    layer = get_channel_layer()
+    layer: Any = get_channel_layer()  # the settings always name one
     while _queue:
         group, message = _queue.popleft()
         try:

@@ -260,9 +260,7 @@ class LogWriter:
         return answered
 
     def _give_back(self, taken: list[Appender], error: DatabaseError) -> bool:
-        logger.warning(
-            "events wait for the database", extra={"action": "log_write_failed", "error": repr(error)}
-        )
+        logger.warning("events wait for the database", extra={"action": "log_write_failed", "error": repr(error)})
         for appender in taken:
             appender.settle("returned")
         return False

@@ -77,9 +77,7 @@ class Message(models.Model):
             models.CheckConstraint(
                 name="message_open_is_an_answer", condition=~Q(state="open") | Q(role="assistant")
             ),
-            models.CheckConstraint(
-                name="message_held_is_queued", condition=Q(held=False) | Q(state="queued")
-            ),
+            models.CheckConstraint(name="message_held_is_queued", condition=Q(held=False) | Q(state="queued")),
             models.UniqueConstraint(name="message_one_per_seq", fields=["session", "seq"]),
             models.UniqueConstraint(name="message_one_per_number", fields=["session", "number"]),
             models.UniqueConstraint(
@@ -87,14 +85,10 @@ class Message(models.Model):
                 fields=["session", "client_id"],
                 condition=Q(client_id__isnull=False),
             ),
-            models.UniqueConstraint(
-                name="message_one_open_a_turn", fields=["turn"], condition=Q(state="open")
-            ),
+            models.UniqueConstraint(name="message_one_open_a_turn", fields=["turn"], condition=Q(state="open")),
         ]
         # Follow-ups of a session; the sweep's look for strays.
-        indexes = [
-            models.Index(name="message_queue", fields=["session", "number"], condition=Q(state="queued"))
-        ]
+        indexes = [models.Index(name="message_queue", fields=["session", "number"], condition=Q(state="queued"))]
 
     def __str__(self) -> str:
         return f"{self.role} {self.seq or 'queued'}"

@@ -35,9 +35,7 @@ class Session(models.Model):
         PERSON = "person"  # final
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="copilot_sessions"
-    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="copilot_sessions")
     title = models.CharField(max_length=200, blank=True, default="")
     title_source = models.CharField(max_length=8, choices=TitleSource, default=TitleSource.AUTO)
     model = models.CharField(max_length=200, blank=True, default="")
@@ -53,6 +51,10 @@ class Session(models.Model):
     next_seq = models.PositiveIntegerField(default=1)
     #: How many messages were accepted, queued ones included; their order of arrival.
     accepted = models.PositiveIntegerField(default=0)
+    #: Sums over the usage records, so that opening a session costs the same however long it is.
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+    cost_microdollars = models.PositiveBigIntegerField(default=0)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField()
 

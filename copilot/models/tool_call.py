@@ -41,9 +41,7 @@ class ToolCall(models.Model):
             models.UniqueConstraint(name="tool_call_one_per_position", fields=["turn", "step", "position"]),
             models.CheckConstraint(
                 name="tool_call_state_is_known",
-                condition=Q(
-                    state__in=["pending", "running", "done", "error", "denied", "unknown", "cancelled"]
-                ),
+                condition=Q(state__in=["pending", "running", "done", "error", "denied", "unknown", "cancelled"]),
             ),
             models.CheckConstraint(
                 name="tool_call_finished_iff_settled",

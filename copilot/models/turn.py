@@ -122,9 +122,7 @@ class Turn(models.Model):
     #: ``detail``, ``hint`` and ``retryable`` of a turn that did not complete.
     error = models.JSONField(null=True, default=None)
     #: The turn that took the messages which waited for this one.
-    next_turn = models.OneToOneField(
-        "self", on_delete=models.SET_NULL, null=True, related_name="previous_turn"
-    )
+    next_turn = models.OneToOneField("self", on_delete=models.SET_NULL, null=True, related_name="previous_turn")
 
     objects = TurnQuerySet.as_manager()
 

@@ -71,9 +71,9 @@ def _value(node: ast.expr) -> Number:
 
 
 def _power(base: Number, exponent: Number) -> Number:
-    if isinstance(base, int) and isinstance(exponent, int) and exponent > 0:
-        if base.bit_length() * exponent > BITS_MAX:
-            raise ToolError("The result would be too large.")
+    whole = isinstance(base, int) and isinstance(exponent, int) and exponent > 0
+    if whole and int(base).bit_length() * exponent > BITS_MAX:
+        raise ToolError("The result would be too large.")
     result = base**exponent
     if isinstance(result, complex):
         raise ToolError("The result is not a real number.")

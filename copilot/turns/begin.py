@@ -73,9 +73,7 @@ def do_count_message(session: Session) -> int:
 
 def do_touch_session(session: Session, **changes: Any) -> None:
     """Record activity: a new revision, told to open pages after the commit. The caller holds the lock."""
-    Session.objects.filter(pk=session.pk).update(
-        revision=F("revision") + 1, updated_at=timezone.now(), **changes
-    )
+    Session.objects.filter(pk=session.pk).update(revision=F("revision") + 1, updated_at=timezone.now(), **changes)
     announce(session.pk, session.user_id)
 
 

@@ -45,12 +45,15 @@ async def cancel_turn(*, user: Any, session_id: object = None, turn_id: object =
     Raises:
         NotFound: no such session or turn of this user.
     """
-    stopping = await db(_request_stop, user, as_uuid(session_id), as_uuid(turn_id), turn_id is not None)
+    stopping = await db(
+        _request_stop, user, as_uuid(session_id), as_uuid(turn_id), session_id is not None, turn_id is not None
+    )
     if stopping is None:
         return CancelResult(cancelled=False, confirmed=False)
     turn, waits = stopping
     if not waits:
-        return CancelResult(cancelled=turn.status == Turn.Status.CANCELLED, confirmed=turn.is_terminal, turn=turn.id)
+        stopped = turn.status == Turn.Status.CANCELLED
+        return CancelResult(cancelled=stopped, confirmed=turn.is_terminal, turn=turn.id)
     confirmed = await _ends_by_itself(turn.id)
     if not confirmed:
         await db(finish_unconfirmed, turn.id, 0.0)
@@ -59,11 +62,12 @@ async def cancel_turn(*, user: Any, session_id: object = None, turn_id: object =
 
 
 def _request_stop(
-    user: Any, session_id: uuid.UUID | None, turn_id: uuid.UUID | None, by_turn: bool
+    user: Any, session_id: uuid.UUID | None, turn_id: uuid.UUID | None, by_session: bool, by_turn: bool
 ) -> tuple[Turn, bool] | None:
     if by_turn:
-        found = Turn.objects.visible_to(user).filter(pk=turn_id).values_list("session_id", flat=True).first()
-        if found is None or session_id not in (None, found):
+        known = Turn.objects.visible_to(user).values_list("session_id", flat=True)
+        found = known.filter(pk=turn_id).first() if turn_id else None
+        if found is None or (by_session and session_id != found):
             raise NotFound
         session_id = found
     return request_stop(user=user, session_id=session_id, turn_id=turn_id if by_turn else None, reason="stopped")
@@ -106,7 +110,9 @@ def _end(session: Session, turn: Turn) -> None:
 
 
 def finish_unconfirmed(turn_id: uuid.UUID, seconds: float) -> bool:
-    """Take a turn from a worker that did not stop ``seconds`` after it was asked to; return whether it had to be."""
+    """Take a turn from a worker that did not stop ``seconds`` after it was asked to; return whether it had to be
+    taken.
+    """
     try:
         return _finish_unconfirmed(turn_id, seconds)
     except StaleTurn:

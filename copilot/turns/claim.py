@@ -54,22 +54,24 @@ def _candidates() -> list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]:
 
 
 @transact
-def _claim(
-    worker_id: uuid.UUID, turn_id: uuid.UUID, session_id: uuid.UUID, user_id: uuid.UUID
-) -> Claim | None:
+def _claim(worker_id: uuid.UUID, turn_id: uuid.UUID, session_id: uuid.UUID, user_id: uuid.UUID) -> Claim | None:
     session = Session.objects.select_for_update(of=("self",), no_key=True, skip_locked=True).filter(pk=session_id)
     if session.first() is None or not _has_slot(user_id):
         return None
     now = db_now()
-    claimed = Turn.objects.claimable().filter(pk=turn_id).update(
-        status=Turn.Status.RUNNING,
-        worker=worker_id,
-        heartbeat_at=now,
-        claimed_at=now,
-        progress_at=now,
-        started_at=Coalesce(F("started_at"), now),
-        not_before=None,
-        fence=F("fence") + 1,
+    claimed = (
+        Turn.objects.claimable()
+        .filter(pk=turn_id)
+        .update(
+            status=Turn.Status.RUNNING,
+            worker=worker_id,
+            heartbeat_at=now,
+            claimed_at=now,
+            progress_at=now,
+            started_at=Coalesce(F("started_at"), now),
+            not_before=None,
+            fence=F("fence") + 1,
+        )
     )
     if claimed != 1:
         return None

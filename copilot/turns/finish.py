@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db.models import F
@@ -107,6 +108,7 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
         worker=None,
         heartbeat_at=None,
         action_id=None,
+        running_ms=F("running_ms") + ran_ms(turn),
         **ending.fields,
     )
     if changed != 1:
@@ -120,6 +122,14 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
     do_touch_session(session)
     dispatch_waiting_on_commit(turn.user_id)
     return next_turn
+
+
+def ran_ms(turn: Turn) -> int:
+    """Return the milliseconds of the present running stretch, 0 when there is none."""
+    if turn.status != Turn.Status.RUNNING or turn.claimed_at is None:
+        return 0
+    now: datetime = Turn.objects.filter(pk=turn.pk).annotate(now=db_now()).values_list("now", flat=True).get()
+    return max(0, int((now - turn.claimed_at).total_seconds() * 1000))
 
 
 def _store_answer(turn: Turn, transcript: Transcript, ending: Ending) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 from django.db.models import F
 
-from common.db import db_now
+from common.db import db_now, transact
 from copilot.events import schema
 from copilot.events.log import EventBatch, StaleTurn
-from copilot.models import Step, ToolCall, UsageRecord
+from copilot.models import Session, Step, ToolCall, UsageRecord
 from copilot.providers.base import Usage
 from copilot.providers.pricing import Cost
+from copilot.turns.claim import Claim
 from copilot.turns.journal import journal, touch
 
 
@@ -65,7 +66,7 @@ def commit_step(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, step: Fini
 
 
 def begin_call(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, call_id: uuid.UUID) -> None:
-    """Record that a call is about to run, before it does: after a crash it is known that it may have had its effect."""
+    """Record that a call is about to run, before it does: after a crash it is known that it may have had an effect."""
     touch(turn_id, fence)
     began = ToolCall.objects.filter(pk=call_id, turn_id=turn_id, state=ToolCall.State.PENDING).update(
         state=ToolCall.State.RUNNING, started_at=db_now()
@@ -103,9 +104,8 @@ def settle_call(
     return batch.seq
 
 
-def record_usage(
-    *, turn_id: uuid.UUID, user_id: uuid.UUID, fence: int, step: int, model: str, usage: Usage, cost: Cost
-) -> None:
+@transact
+def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cost) -> None:
     """Keep what a model call used. A fact: not fenced, kept whoever won; a step tried again adds to it."""
     amounts = {
         "input_tokens": usage.input_tokens,
@@ -114,20 +114,28 @@ def record_usage(
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
     }
+    known_session = Session.objects.filter(pk=claim.session_id).update(
+        input_tokens=F("input_tokens") + usage.input_tokens,
+        output_tokens=F("output_tokens") + usage.output_tokens,
+        cost_microdollars=F("cost_microdollars") + (cost.microdollars or 0),
+    )
+    if not known_session:
+        return  # deleted meanwhile, with all its turns
     record, created = UsageRecord.objects.get_or_create(
-        turn_id=turn_id,
-        fence=fence,
+        turn_id=claim.turn_id,
+        fence=claim.fence,
         step=step,
         defaults={
             **amounts,
-            "user_id": user_id,
+            "user_id": claim.user_id,
             "model": model,
             "cost_microdollars": cost.microdollars,
             "cost_source": cost.source,
         },
     )
-    if not created:
-        added = {name: F(name) + amount for name, amount in amounts.items()}
-        if cost.microdollars is not None and record.cost_microdollars is not None:
-            added["cost_microdollars"] = F("cost_microdollars") + cost.microdollars
-        UsageRecord.objects.filter(pk=record.pk).update(**added)
+    if created:
+        return
+    added = {name: F(name) + amount for name, amount in amounts.items()}
+    if cost.microdollars is not None and record.cost_microdollars is not None:
+        added["cost_microdollars"] = F("cost_microdollars") + cost.microdollars
+    UsageRecord.objects.filter(pk=record.pk).update(**added)

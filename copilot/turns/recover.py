@@ -14,7 +14,7 @@ from copilot.events.log import EventBatch, StaleTurn
 from copilot.models import Session, Turn
 from copilot.turns.begin import do_touch_session
 from copilot.turns.dispatch import dispatch_on_commit
-from copilot.turns.finish import Ending, cancelled, do_finish, failed
+from copilot.turns.finish import Ending, cancelled, do_finish, failed, ran_ms
 from copilot.turns.journal import journal, touch
 
 logger = logging.getLogger(__name__)
@@ -25,9 +25,9 @@ PROBATION_SECONDS = 10
 
 
 def take_over(turn_id: uuid.UUID, *, lease: float) -> bool:
-    """Take over a running turn whose lease ran out ``lease`` seconds ago or more; return whether it was ours to take.
+    """Take over a running turn whose lease ran out ``lease`` seconds ago or more.
 
-    It is queued again, ended as stopped when somebody had asked for that, or failed as ``worker_lost`` after
+    Return whether it was ours to take. It is queued again, ended as stopped when somebody had asked for that, or failed as ``worker_lost`` after
     ``TURN_MAX_ATTEMPTS``.
     """
     session_id = Turn.objects.filter(pk=turn_id).values_list("session_id", flat=True).first()
@@ -76,7 +76,9 @@ def do_take_over(session: Session, turn: Turn) -> None:
         if not wait:
             dispatch_on_commit(turn.id)
     batch.write()
-    logger.warning("turn taken over", extra={"action": "turn_taken_over", "turn_id": turn.id, "attempt": turn.attempt})
+    logger.warning(
+        "turn taken over", extra={"action": "turn_taken_over", "turn_id": turn.id, "attempt": turn.attempt}
+    )
 
 
 def _worker_lost(turn: Turn) -> Ending:
@@ -107,7 +109,6 @@ def hand_back(batch: EventBatch, *, session_id: uuid.UUID, turn_id: uuid.UUID, f
 
 
 def _requeue(turn: Turn, **changes: object) -> None:
-    ran_ms = _ran_ms(turn)
     changed = Turn.objects.held_by(turn.id, turn.fence).update(
         status=Turn.Status.QUEUED,
         fence=F("fence") + 1,
@@ -116,15 +117,8 @@ def _requeue(turn: Turn, **changes: object) -> None:
         queued_at=db_now(),
         dispatched_at=db_now(),
         dispatches=0,
-        running_ms=F("running_ms") + ran_ms,
+        running_ms=F("running_ms") + ran_ms(turn),
         **changes,
     )
     if changed != 1:
         raise StaleTurn
-
-
-def _ran_ms(turn: Turn) -> int:
-    """Milliseconds of the present running stretch, up to the last heartbeat."""
-    if turn.claimed_at is None or turn.heartbeat_at is None:
-        return 0
-    return max(0, int((turn.heartbeat_at - turn.claimed_at).total_seconds() * 1000))

@@ -86,7 +86,7 @@ def submit_message(
     )
 
 
-def _check(text: str, client_id: str | None, options: dict[str, Any], delivery: str) -> None:
+def _check(text: object, client_id: object, options: dict[str, Any], delivery: str) -> None:
     if not isinstance(text, str) or not storable(text).strip():
         raise Invalid("The message is empty: write something first.", text="empty")
     if len(text) > TEXT_MAX:
@@ -162,7 +162,7 @@ def _accept(
 
 def do_lock_session(user: Any, session_id: uuid.UUID | None) -> Session:
     """Take the lock of a session of ``user``: the first statement of each transition in it."""
-    session = Session.objects.visible_to(user).locked().filter(pk=session_id).first()
+    session = Session.objects.visible_to(user).locked().filter(pk=session_id).first() if session_id else None
     if session is None:
         raise NotFound
     return session
@@ -207,7 +207,8 @@ def withdraw_queued(*, user: Any, session_id: object, message_id: object) -> Non
         Conflict: ``already_delivered``.
     """
     session = do_lock_session(user, as_uuid(session_id))
-    message = session.messages.filter(pk=as_uuid(message_id), role=Message.Role.USER).first()
+    wanted = as_uuid(message_id)
+    message = session.messages.filter(pk=wanted, role=Message.Role.USER).first() if wanted else None
     if message is None:
         raise NotFound
     if message.state != Message.State.QUEUED:

@@ -12,7 +12,11 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from copilot.models import Message, Session, Turn, TurnEvent, UsageRecord, User
+from copilot.models import Message, Session, Turn, TurnEvent, User
+from copilot.providers.base import Usage
+from copilot.providers.pricing import Cost
+from copilot.turns.claim import Claim
+from copilot.turns.progress import record_usage
 from copilot.turns.sessions import create_session
 from tests.api.conftest import Api, append_events
 
@@ -163,17 +167,14 @@ def test_a_session_is_read_with_messages_live_turn_and_what_waits(
 
 
 def test_usage_of_a_session_adds_up(api: Api, session: Session, make_turn: Make) -> None:
-    for number, cost in enumerate((5, None)):
+    for number, cost in enumerate((Cost(5, "provider"), Cost(None, "unknown"))):
         turn = make_turn(session, "completed")
-        UsageRecord.objects.create(
-            turn=turn,
-            user_id=turn.user_id,
-            fence=1,
+        record_usage(
+            claim=Claim(turn.id, session.id, session.user_id, fence=1, seq=0),
             step=1,
             model="demo/demo",
-            input_tokens=10 + number,
-            output_tokens=1,
-            cost_microdollars=cost,
+            usage=Usage(input_tokens=10 + number, output_tokens=1),
+            cost=cost,
         )
     usage = {"input_tokens": 21, "output_tokens": 2, "cost_microdollars": 5}
     assert api.get(f"sessions/{session.id}").json()["usage"] == usage

@@ -140,8 +140,13 @@ export class Scroll {
   }
 }
 
-/** The messages that wait, each with a way to take it back. */
+const drawnQueues = new WeakMap();
+
+/** The messages that wait, each with a way to take it back. What did not change stays: somebody may be pressing it. */
 export function drawQueue(root, items, { withdraw, deliver }) {
+  const wanted = JSON.stringify(items);
+  if (drawnQueues.get(root) === wanted) return;
+  drawnQueues.set(root, wanted);
   root.replaceChildren(...items.map((item) => queuedRow(item, withdraw)));
   root.hidden = items.length === 0;
   if (!items.some((item) => item.held)) return;

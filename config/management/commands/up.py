@@ -168,5 +168,5 @@ def _consume(app: Any) -> None:
 def _stop_consuming(consuming: threading.Thread) -> None:
     from celery.worker import state
 
-    state.should_stop = 0
+    state.should_stop = 0  # type: ignore[assignment] # Celery's own convention: an exit code
     consuming.join(3)
