@@ -34,7 +34,8 @@ def test_a_message_to_an_idle_session_begins_a_turn(api: Api, session: Session) 
         "client_id": "c1",
     }
     assert (turn["status"], turn["session"], turn["origin"]) == ("queued", str(session.id), "web")
-    assert (turn["model"], turn["effort"], turn["message_ids"], turn["text"]) == ("demo/demo", "low", [], "")
+    assert (turn["model"], turn["effort"], turn["text"]) == ("demo/demo", "low", "")
+    assert turn["message_ids"] == [body["message"]["id"]]
     assert turn["created_at"].endswith("Z")
     assert turn["started_at"] is turn["finished_at"] is None
     assert api.get(f"messages/{message['id']}").json() == message

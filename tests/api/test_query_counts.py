@@ -44,9 +44,9 @@ def filled(request: pytest.FixtureRequest, session: Session, make_turn: Make) ->
 
 
 def test_a_session(api: Api, filled: Session, django_assert_num_queries: Any) -> None:
-    # Login session, user; session, its live turn, what waits, what it used; the live turn's messages and usage;
+    # Login session, user; session, its live turn, what waits; the live turn's messages and usage;
     # the newest messages.
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(8):
         api.get(f"sessions/{filled.id}")
 
 
@@ -74,8 +74,8 @@ def test_the_list_of_sessions(
     for _ in range(count):
         turn = make_turn(make_session(), "completed")
         UsageRecord.objects.create(turn=turn, user_id=turn.user_id, fence=1, step=1, model="demo/demo")
-    # Login session, user; sessions, what they used.
-    with django_assert_num_queries(4):
+    # Login session, user; sessions.
+    with django_assert_num_queries(3):
         assert len(api.get("sessions", limit=100).json()["results"]) == count
 
 

@@ -54,7 +54,7 @@ def test_a_new_turn_has_no_optional_keys(session: Session, make_turn: Make) -> N
 
 def test_the_text_is_that_of_all_its_answers(session: Session, make_turn: Make, make_message: Make) -> None:
     turn = make_turn(session, "completed", effort="high", next_turn=None)
-    make_message(session, "question", turn=turn)
+    question = make_message(session, "question", turn=turn)
     first = make_message(session, "one", role="assistant", turn=turn)
     parts = [
         {"type": "step-start"},
@@ -66,7 +66,7 @@ def test_the_text_is_that_of_all_its_answers(session: Session, make_turn: Make, 
     make_message(session, "", role="assistant", state="open", turn=turn)
     shown = objects.turn_object(turn)
     assert shown["text"] == "onetwothree"
-    assert shown["message_ids"] == [str(first.id), str(second.id)]
+    assert shown["message_ids"] == [str(question.id), str(first.id), str(second.id)]
     assert shown["effort"] == "high"
 
 
