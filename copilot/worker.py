@@ -168,7 +168,7 @@ class Worker:
 
     @staticmethod
     def _failed(live: LiveTurn) -> Ending:
-        logger.exception("turn failed", extra={"action": "turn_failed", "turn_id": live.id})
+        logger.exception("turn failed", extra={"action": "turn_failed", "turn_id": live.id})  # noqa: LOG004 - in handlers
         return failed(
             "unknown",
             "Something went wrong inside the server.",

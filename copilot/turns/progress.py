@@ -66,7 +66,7 @@ def commit_step(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, step: Fini
 
 
 def begin_call(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, call_id: uuid.UUID) -> None:
-    """Record that a call is about to run, before it does: after a crash it is known that it may have had an effect."""
+    """Record that a call is about to run, before it does: a crash later, it may have had its effect."""
     touch(turn_id, fence)
     began = ToolCall.objects.filter(pk=call_id, turn_id=turn_id, state=ToolCall.State.PENDING).update(
         state=ToolCall.State.RUNNING, started_at=db_now()

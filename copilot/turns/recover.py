@@ -27,8 +27,8 @@ PROBATION_SECONDS = 10
 def take_over(turn_id: uuid.UUID, *, lease: float) -> bool:
     """Take over a running turn whose lease ran out ``lease`` seconds ago or more.
 
-    Return whether it was ours to take. It is queued again, ended as stopped when somebody had asked for that, or failed as ``worker_lost`` after
-    ``TURN_MAX_ATTEMPTS``.
+    Return whether it was ours to take. It is queued again, ended as stopped when somebody had asked for that, or
+    failed as ``worker_lost`` after ``TURN_MAX_ATTEMPTS``.
     """
     session_id = Turn.objects.filter(pk=turn_id).values_list("session_id", flat=True).first()
     if session_id is None:
