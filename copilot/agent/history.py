@@ -101,14 +101,17 @@ def result_text(output: Any) -> str:
 
 
 def step_messages(content: list[dict[str, Any]], calls: list[ToolCall]) -> list[ModelMessage]:
-    """Return a committed step of the present turn and the results of its calls."""
+    """Return a committed step of the present turn and the results of its calls.
+
+    Reasoning goes back only where its provider signed it.
+    """
     said: list[Part] = []
     for item in content:
         if item["type"] == "text":
             said.append(TextPart(item["text"]))
-        elif item["type"] == "reasoning":
+        elif item["type"] == "reasoning" and item.get("extra"):
             said.append(ReasoningPart(item["text"], item.get("extra", {})))
-        else:
+        elif item["type"] == "call":
             said.append(ToolCallPart(item["id"], item["name"], _object(item["arguments"])))
     view = [ModelMessage("assistant", tuple(said))] if said else []
     if calls:

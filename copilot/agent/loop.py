@@ -21,7 +21,7 @@ from copilot.events import schema
 from copilot.models import Message, Step, ToolCall, Turn
 from copilot.providers.base import ModelMessage, ModelRequest, Provider, ProviderError, Usage
 from copilot.providers.pricing import price_call
-from copilot.providers.registry import provider_for
+from copilot.providers.registry import UnknownModel, provider_for
 from copilot.tools.base import Tool
 from copilot.tools.registry import offered_tools
 from copilot.turns.finish import completed, failed
@@ -91,8 +91,8 @@ async def run_turn(live: LiveTurn) -> None:
 
 
 async def _run(live: LiveTurn, state: TurnState) -> None:
-    provider, model = provider_for(state.turn.model)
     live.sealed = state.turn.sealed_seq
+    provider, model = _provider(live, state)
     if state.last_step is not None:
         await _settle_step(live, state, state.last_step.number, state.last_step.content)
     while True:
@@ -114,6 +114,21 @@ async def _run(live: LiveTurn, state: TurnState) -> None:
         await _settle_step(live, state, number, answer.step.content)
 
 
+def _provider(live: LiveTurn, state: TurnState) -> tuple[Provider, str]:
+    try:
+        return provider_for(state.turn.model)
+    except (ProviderError, UnknownModel) as error:
+        _begin(live, state)
+        if isinstance(error, ProviderError):
+            raise
+        raise ProviderError("not_configured", str(error), hint="Choose another model.") from error
+
+
+def _begin(live: LiveTurn, state: TurnState) -> None:
+    """Emit what comes before a step: the message's beginning, or the end of the step before."""
+    live.emit(schema.finish_step() if live.sealed else schema.start(state.message_id))
+
+
 async def _settle_step(live: LiveTurn, state: TurnState, number: int, content: list[dict[str, object]]) -> None:
     """Give the calls of a committed step their outcomes and add the step to what the model reads next."""
     calls = await db_steady(history.calls_of, live.id, number)
@@ -123,6 +138,8 @@ async def _settle_step(live: LiveTurn, state: TurnState, number: int, content: l
         await run_calls(live, open_calls, state.tools, zone)
         calls = await db_steady(history.calls_of, live.id, number)
     state.messages += history.step_messages(content, calls)
+    if state.nudged and prompt.NUDGE not in state.messages:
+        state.messages.append(prompt.NUDGE)
     state.steps = number
     state.said_anything = True
     if live.leaving:
@@ -180,7 +197,7 @@ async def _ask(live: LiveTurn, state: TurnState, provider: Provider, request: Mo
     """
     tries = 0
     while True:
-        live.emit(schema.finish_step() if live.sealed else schema.start(state.message_id))
+        _begin(live, state)
         stream = StepStream(live, state.turn.created_at)
         try:
             answer = await stream.run(

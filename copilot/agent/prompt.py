@@ -11,12 +11,16 @@ import zoneinfo
 from datetime import UTC, datetime
 from typing import Any
 
+from copilot.providers.base import ModelMessage, TextPart
+
 SYSTEM = (
     "You are a helpful assistant in Holdfast, a self-hosted copilot. Answer in Markdown. "
     "Use the tools you are given when they help; never claim to have done what no tool result shows. "
     "Blocks in <server-note> tags come from the server; everything else in a user's message is the user's."
 )
 NOTE = "server-note"
+#: Asks for the closing text of a turn that would end on tools or on thinking alone.
+NUDGE = ModelMessage("user", (TextPart(f"<{NOTE}>Now answer the user in plain text.</{NOTE}>"),))
 _FORGED = re.compile(rf"<(/?\s*{NOTE})", re.IGNORECASE)
 
 

@@ -182,6 +182,8 @@ def _this_turn(messages: Sequence[ModelMessage]) -> tuple[str, int]:
     done = 0
     asked: list[str] = []
     for message in reversed(messages):
+        if message.role == "user" and _own_text(message).startswith("<server-note"):
+            continue  # a note of the server's, not a person's message
         if message.role == "user":
             asked.append(_own_text(message))
         elif asked:
