@@ -82,12 +82,10 @@ class SessionFollower:
         return list(turns.values_list("pk", "created_at")[:20])
 
     async def _follow_turn(self, turn_id: uuid.UUID, after: int) -> None:
+        turn = str(turn_id)
         blocks = Blocks() if self._html else None
         if blocks is not None and after:
-            for seq, chunk in await db(read_events, turn_id, pool="follow"):
-                if seq <= after:
-                    await blocks.take(chunk)
-        turn = str(turn_id)
+            await self._render_earlier(blocks, turn_id, after)
         async with aclosing(follow(turn_id, after)) as items:  # type: ignore[type-var]
             async for item in items:
                 if isinstance(item, Beat):
@@ -97,11 +95,18 @@ class SessionFollower:
                     frame["seq"] = item.seq
                 await self._push(frame)
                 if blocks is not None:
-                    for part, block in await blocks.take(item.chunk):
-                        about = {"turn": turn, "after": item.seq, "part": part}
-                        await self._push(
-                            {"type": "html", **about, "from": block.start, "to": block.end, "html": block.html}
-                        )
+                    await self._push_blocks(turn, item.seq, await blocks.take(item.chunk))
+
+    async def _render_earlier(self, blocks: Blocks, turn_id: uuid.UUID, after: int) -> None:
+        """Send the blocks up to ``after`` again: their frames may have been lost with the last connection."""
+        for seq, chunk in await db(read_events, turn_id, pool="follow"):
+            if seq <= after:
+                await self._push_blocks(str(turn_id), seq, await blocks.take(chunk))
+
+    async def _push_blocks(self, turn: str, seq: int | None, rendered: list[tuple[str, Block]]) -> None:
+        for part, block in rendered:
+            about = {"type": "html", "turn": turn, "after": seq, "part": part}
+            await self._push({**about, "from": block.start, "to": block.end, "html": block.html})
 
 
 class Blocks:
