@@ -1,0 +1,202 @@
+"""Run every set of tests that can run here, and say at the end which did and which did not, and why.
+
+``python -m tests.run`` runs all of them, ``python -m tests.run embedded browser`` only those. A set that is named
+in ``REQUIRE_SETS`` (comma-separated) fails when it cannot run, has no tests or skips one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+import psycopg
+import redis
+
+ROOT = Path(__file__).resolve().parent.parent
+#: A database name of this checkout: two checkouts may run their tests on one PostgreSQL.
+_NAME = f"holdfast_{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
+POSTGRES = os.environ.get("TEST_DATABASE_URL") or f"postgres://postgres@127.0.0.1:5432/{_NAME}"
+REDIS = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/15"
+CORPUS = Path(os.environ.get("HOLDFAST_CORPUS") or ROOT.parent / "shared" / "corpus")
+CORPUS_TESTS = "tests/providers/test_recorded.py"
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+ANSWER_SECONDS = 2
+NO_TESTS = 5  # pytest's exit code when it found nothing to run
+
+
+@dataclass(frozen=True, slots=True)
+class TestSet:
+    """Some tests and what they need. ``missing`` returns why they cannot run here, or an empty string."""
+
+    name: str
+    arguments: Sequence[str]
+    missing: Callable[[], str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a set; ``problem`` says why it counts as failed although no test did."""
+
+    ran: bool = False
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+    problem: str = ""
+
+    def line(self) -> str:
+        """Return what the summary says of it."""
+        ran = f"ran: {self.passed} passed, {self.failed} failed, {self.skipped} skipped ({self.seconds:.0f} s)"
+        said = ran if self.ran else f"did not run: {self.reason}"
+        return f"{said} - FAILED: {self.problem}" if self.problem else said
+
+
+def no_postgres() -> str:
+    """Return why PostgreSQL cannot be used, or an empty string."""
+    try:
+        with psycopg.connect(POSTGRES, dbname="postgres", connect_timeout=ANSWER_SECONDS):
+            pass
+    except psycopg.Error as error:
+        return f"no PostgreSQL ({str(error).splitlines()[0]}); see TEST_DATABASE_URL"
+    return ""
+
+
+def no_redis() -> str:
+    """Return why Redis cannot be used, or an empty string."""
+    try:
+        client = redis.Redis.from_url(REDIS, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS)
+        client.ping()
+        client.close()
+    except redis.RedisError as error:
+        return f"no Redis ({error}); see TEST_REDIS_URL"
+    return ""
+
+
+def no_services() -> str:
+    """Return which of PostgreSQL and Redis does not answer."""
+    return no_postgres() or no_redis()
+
+
+def chromium() -> str:
+    """Return the path of a Chromium, or an empty string."""
+    names = [os.environ.get("CHROMIUM", ""), *CHROMIUMS]
+    return next((found for name in names if name and (found := shutil.which(name))), "")
+
+
+def no_chromium() -> str:
+    """Return why the browser tests cannot run."""
+    return "" if chromium() else "no Chromium found; install one, or name it in CHROMIUM"
+
+
+def no_corpus() -> str:
+    """Return why the recorded provider streams cannot be replayed."""
+    return "" if (CORPUS / "providers").is_dir() else "the recorded streams are not here; see HOLDFAST_CORPUS"
+
+
+_PLAIN = ["-n", "2", f"--ignore={CORPUS_TESTS}"]
+SETS = (
+    TestSet("embedded", [*_PLAIN, "-m", "not process and not browser and not scaled"], lambda: ""),
+    TestSet(
+        "scaled",
+        [*_PLAIN, "-m", "not process and not browser"],
+        no_services,
+        {"HOLDFAST_TEST_STACK": "scaled", "TEST_DATABASE_URL": POSTGRES, "TEST_REDIS_URL": REDIS},
+    ),
+    TestSet("process", ["-m", "process", f"--ignore={CORPUS_TESTS}"], lambda: ""),
+    TestSet("browser", ["-m", "browser", f"--ignore={CORPUS_TESTS}"], no_chromium, {"CHROMIUM": chromium()}),
+    TestSet("corpus", [CORPUS_TESTS], no_corpus, {"HOLDFAST_CORPUS": str(CORPUS)}),
+)
+
+
+def run_set(tests: TestSet, seed: int) -> Outcome:
+    """Run one set if it can run here."""
+    if reason := tests.missing():
+        return Outcome(reason=reason)
+    say(f"\n=== {tests.name} (seed {seed})")
+    environment = {**os.environ, **tests.environment}
+    environment.setdefault("HOLDFAST_TEST_STACK", "embedded")
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        options = ["-q", "-rfE", "--ds=config.settings_test", f"--randomly-seed={seed}", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", *options, *tests.arguments]
+        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        outcome = count(report)
+    outcome.seconds = time.monotonic() - began
+    if code == NO_TESTS:
+        return Outcome(reason="it has no tests")
+    if code and not outcome.failed:
+        outcome.problem = f"pytest ended with {code}"
+    return outcome
+
+
+def count(report: Path) -> Outcome:
+    """Read what a JUnit report counts."""
+    outcome = Outcome(ran=True)
+    if report.is_file():
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            total, errors, failures, skipped = (
+                int(suite.get(key, 0)) for key in ("tests", "errors", "failures", "skipped")
+            )
+            outcome.failed += errors + failures
+            outcome.skipped += skipped
+            outcome.passed += max(0, total - errors - failures - skipped)
+    return outcome
+
+
+def require(outcome: Outcome) -> None:
+    """Make a required set that did not run, or not whole, a failure."""
+    if not outcome.ran:
+        outcome.problem = "it is required"
+    elif outcome.skipped or not outcome.passed:
+        outcome.problem = outcome.problem or "it is required as a whole"
+
+
+def say(line: str) -> None:
+    """Write a line at once: pytest writes to the same place."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Run the sets; return the exit code."""
+    names = [tests.name for tests in SETS]
+    parser = argparse.ArgumentParser(prog="python -m tests.run", description=__doc__)
+    parser.add_argument("sets", nargs="*", metavar="set", help=", ".join(names))
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="the order of the tests")
+    options = parser.parse_args()
+    required = {name.strip() for name in os.environ.get("REQUIRE_SETS", "").split(",")} - {""}
+    if unknown := sorted((required | set(options.sets)) - set(names)):
+        parser.error(f"there is no set named {unknown[0]}; there are {', '.join(names)}")
+    outcomes = {
+        tests.name: run_set(tests, options.seed) for tests in SETS if tests.name in (options.sets or names)
+    }
+    for name in required & outcomes.keys():
+        require(outcomes[name])
+    say("\n=== what ran")
+    for name, outcome in outcomes.items():
+        say(f"{name:<9} {outcome.line()}")
+    problems = sum(1 for outcome in outcomes.values() if outcome.problem)
+    passed, failed, skipped = (
+        sum(getattr(outcome, key) for outcome in outcomes.values()) for key in ("passed", "failed", "skipped")
+    )
+    # A set that is required and did not run counts as one failure: the last line must never look like success.
+    say(f"{passed} passed, {failed + problems} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed or problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
