@@ -10,16 +10,17 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce
 
 from common.db import db_now, release_connections, seconds_ago, transact
-from copilot.events.log import EventBatch, StaleTurn
+from common.errors import Busy
+from copilot.events.log import EventBatch, from_outside
 from copilot.models import Message, Session, Turn, TurnEvent, Worker
 from copilot.models.turn import LIVE, TERMINAL
 from copilot.turns.begin import do_begin_turn
@@ -68,13 +69,13 @@ def _alone() -> Iterator[bool]:
 def _orphaned() -> int:
     """Running turns whose worker is gone."""
     lease = settings.TURN_LEASE_SECONDS
-    return sum(take_over(turn_id, lease=lease) for turn_id in _ids(Turn.objects.orphaned(lease)))
+    return _each(_ids(Turn.objects.orphaned(lease)), lambda turn_id: take_over(turn_id, lease=lease))
 
 
 def _unconfirmed_stops() -> int:
     """Stop requests that the worker did not act on and whose requester is gone."""
     due = Turn.objects.unconfirmed(CONFIRM_SECONDS)
-    return sum(finish_unconfirmed(turn_id, CONFIRM_SECONDS) for turn_id in _ids(due))
+    return _each(_ids(due), lambda turn_id: finish_unconfirmed(turn_id, CONFIRM_SECONDS))
 
 
 def _stalled() -> int:
@@ -93,25 +94,20 @@ def _over_time() -> int:
 
 
 def _fail(due: Q, ending: Ending) -> int:
-    return sum(_fail_one(turn_id, due, ending) for turn_id in _ids(Turn.objects.filter(due)))
+    return _each(_ids(Turn.objects.filter(due)), lambda turn_id: _fail_one(turn_id, due, ending))
 
 
+@from_outside
+@transact
 def _fail_one(turn_id: uuid.UUID, due: Q, ending: Ending) -> bool:
-    @transact
-    def end() -> bool:
-        session = Session.objects.locked().filter(turns__pk=turn_id).first()
-        turn = Turn.objects.filter(due, pk=turn_id).first()
-        if session is None or turn is None:
-            return False
-        batch = EventBatch.after_log(turn.id)
-        do_finish(session, turn, batch, ending)
-        batch.write()
-        return True
-
-    try:
-        return end()
-    except StaleTurn:
+    session = Session.objects.locked().filter(turns__pk=turn_id).first()
+    turn = Turn.objects.filter(due, pk=turn_id).first()
+    if session is None or turn is None:
         return False
+    batch = EventBatch.after_log(turn.id)
+    do_finish(session, turn, batch, ending)
+    batch.write()
+    return True
 
 
 def _undispatched() -> int:
@@ -142,9 +138,10 @@ def _stranded_messages() -> int:
     """Queued messages, not held, of a session where nothing runs: there must be none."""
     live = Turn.objects.filter(session=OuterRef("session"), status__in=LIVE)
     stranded = Message.objects.filter(~Exists(live), state=Message.State.QUEUED, held=False)
-    return sum(_deliver(session_id) for session_id in set(stranded.values_list("session_id", flat=True)[:BATCH]))
+    return _each(set(stranded.values_list("session_id", flat=True)[:BATCH]), _deliver)
 
 
+@from_outside
 @transact
 def _deliver(session_id: uuid.UUID) -> bool:
     session = Session.objects.locked().filter(pk=session_id).first()
@@ -173,6 +170,21 @@ def _old_events() -> int:
     prunable = TurnEvent.objects.filter(turn_id=OuterRef("pk"), seq__lt=OuterRef("last_seq"))
     turns = list(due.filter(Exists(prunable)).values_list("pk", "last_seq")[:20])
     return sum(TurnEvent.objects.filter(turn_id=pk, seq__lt=last_seq).delete()[0] for pk, last_seq in turns)
+
+
+def _each(ids: Iterable[uuid.UUID], act: Callable[[uuid.UUID], bool]) -> int:
+    """Act on each and count; one that cannot be settled must not keep the others waiting."""
+    done = 0
+    for row_id in ids:
+        try:
+            done += act(row_id)
+        except (OperationalError, InterfaceError):
+            raise  # the database is away: the others would fare no better
+        except Busy:
+            continue  # somebody works on it right now: the next pass looks again
+        except Exception:
+            logger.exception("sweep of one row failed", extra={"action": "sweep_row_failed", "row": row_id})
+    return done
 
 
 def _ids(turns: object) -> list[uuid.UUID]:

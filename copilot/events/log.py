@@ -6,18 +6,23 @@ seq in that transaction. So a writer that was given up for dead collides, learns
 
 from __future__ import annotations
 
+import functools
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Max
 
+from common.errors import Busy
 from copilot.events import publish
 from copilot.events.schema import Chunk
 from copilot.models import TurnEvent
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Row = tuple[int, Chunk]
 #: Rows a statement; three bound values each, well under SQLite's limit.
 _STATEMENT_ROWS = 3000
@@ -25,6 +30,32 @@ _STATEMENT_ROWS = 3000
 
 class StaleTurn(Exception):
     """Somebody else ended or took over this turn: its holder writes nothing more and stops."""
+
+
+#: Tries of a transition from outside against a holder that goes on writing.
+_OUTSIDE_TRIES = 5
+
+
+def from_outside(fn: Callable[P, T]) -> Callable[P, T]:
+    """Run a transition of a turn that somebody else may hold; again when its holder appended meanwhile.
+
+    Who does not hold a turn reads its log to the end and writes after it. A holder that still writes can get in
+    between; then nothing was changed, and what it wrote has to be read too. Goes outside ``transact``.
+
+    Raises:
+        Busy: the holder was faster each time.
+    """
+
+    @functools.wraps(fn)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(_OUTSIDE_TRIES):
+            try:
+                return fn(*args, **kwargs)
+            except StaleTurn:
+                continue
+        raise Busy
+
+    return run
 
 
 def last_seq(turn_id: uuid.UUID) -> int:

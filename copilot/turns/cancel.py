@@ -15,7 +15,7 @@ from common.errors import NotFound
 from common.ids import as_uuid
 from copilot.events import publish
 from copilot.events.follow import follow
-from copilot.events.log import EventBatch, StaleTurn, last_seq
+from copilot.events.log import EventBatch, from_outside, last_seq
 from copilot.models import Session, Turn
 from copilot.models.turn import LIVE
 from copilot.turns.begin import announce
@@ -73,6 +73,7 @@ def _request_stop(
     return request_stop(user=user, session_id=session_id, turn_id=turn_id if by_turn else None, reason="stopped")
 
 
+@from_outside
 @transact
 def request_stop(
     *, user: Any, session_id: uuid.UUID | None, turn_id: uuid.UUID | None, reason: str
@@ -109,18 +110,12 @@ def _end(session: Session, turn: Turn) -> None:
     batch.write()
 
 
+@from_outside
+@transact
 def finish_unconfirmed(turn_id: uuid.UUID, seconds: float) -> bool:
     """Take a turn from a worker that did not stop ``seconds`` after it was asked to; return whether it had to be
     taken.
     """
-    try:
-        return _finish_unconfirmed(turn_id, seconds)
-    except StaleTurn:
-        return False
-
-
-@transact
-def _finish_unconfirmed(turn_id: uuid.UUID, seconds: float) -> bool:
     session = Session.objects.locked().filter(turns__pk=turn_id).first()
     if session is None:
         return False

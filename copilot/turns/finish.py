@@ -69,7 +69,8 @@ def finish_held(
 ) -> uuid.UUID | None:
     """End a turn as the worker that holds it, in the transaction of ``batch``; return the next turn's id.
 
-    A stop that somebody asked for before this lock was taken wins over completing: nothing follows it.
+    A stop that somebody asked for before this lock was taken wins over completing: nothing follows it. Its reason
+    is the one that was stored: a hint that reached the worker may not have had it.
 
     Raises:
         StaleTurn: it is held no longer.
@@ -79,7 +80,7 @@ def finish_held(
         raise StaleTurn  # deleted meanwhile
     touch(turn_id, fence)
     turn = Turn.objects.get(pk=turn_id)
-    if turn.stop_requested_at is not None and ending.status == Turn.Status.COMPLETED:
+    if turn.stop_requested_at is not None and ending.status != Turn.Status.FAILED:
         ending = cancelled(turn.stop_reason or "stopped", **ending.fields)
     return do_finish(session, turn, batch, ending)
 

@@ -10,7 +10,7 @@ from django.db.models import F
 
 from common.db import db_now, seconds_ago, transact
 from copilot.events import schema
-from copilot.events.log import EventBatch, StaleTurn
+from copilot.events.log import EventBatch, StaleTurn, from_outside
 from copilot.models import Session, Turn
 from copilot.turns.begin import do_touch_session
 from copilot.turns.dispatch import dispatch_on_commit
@@ -33,12 +33,10 @@ def take_over(turn_id: uuid.UUID, *, lease: float) -> bool:
     session_id = Turn.objects.filter(pk=turn_id).values_list("session_id", flat=True).first()
     if session_id is None:
         return False
-    try:
-        return _take_over(session_id, turn_id, lease)
-    except StaleTurn:
-        return False  # its worker, or somebody else, was first after all
+    return _take_over(session_id, turn_id, lease)
 
 
+@from_outside
 @transact
 def _take_over(session_id: uuid.UUID, turn_id: uuid.UUID, lease: float) -> bool:
     session = Session.objects.locked().filter(pk=session_id).first()
@@ -93,6 +91,8 @@ def _worker_lost(turn: Turn) -> Ending:
 def hand_back(batch: EventBatch, *, session_id: uuid.UUID, turn_id: uuid.UUID, fence: int) -> None:
     """Queue a turn again as the worker that holds it, because this process stops. Costs no attempt.
 
+    A turn that somebody asked to stop ends instead.
+
     Raises:
         StaleTurn: it is held no longer.
     """
@@ -101,6 +101,9 @@ def hand_back(batch: EventBatch, *, session_id: uuid.UUID, turn_id: uuid.UUID, f
         raise StaleTurn
     touch(turn_id, fence)
     turn = Turn.objects.get(pk=turn_id)
+    if turn.stop_requested_at is not None:  # nobody would claim it: it would wait for ever
+        do_finish(session, turn, batch, cancelled(turn.stop_reason or "stopped"))
+        return
     _requeue(turn, attempt=turn.attempt, not_before=None)
     batch.append(schema.status("recovered", reason="handed_back"))
     journal(turn.id, "handed_back", fence=turn.fence + 1)

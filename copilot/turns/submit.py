@@ -15,6 +15,7 @@ from common.db import transact
 from common.errors import Conflict, Invalid, NotFound, TooLarge
 from common.ids import as_uuid
 from common.text import storable
+from copilot.events.log import from_outside
 from copilot.models import Message, Session, Turn
 from copilot.models.turn import LIVE
 from copilot.providers.registry import UnknownModel, check_model
@@ -121,6 +122,7 @@ def _digest(text: str, options: dict[str, Any], delivery: str) -> str:
     return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+@from_outside
 @transact
 def _accept(
     *,
@@ -217,6 +219,7 @@ def withdraw_queued(*, user: Any, session_id: object, message_id: object) -> Non
     do_touch_session(session)
 
 
+@from_outside
 @transact
 def deliver_queued(*, user: Any, session_id: object, origin: str = "web") -> Accepted:
     """Send now what is held: one turn takes all of it, in typing order.
