@@ -224,9 +224,14 @@ function onError(frame) {
 let quiet = null;
 
 function onState(state) {
+  if (state === "connecting") return; // an attempt may hang: it changes nothing yet
+  if (state === "waiting") {
+    quiet ??= setTimeout(() => (byId("connection").textContent = "Reconnecting…"), QUIET_RECONNECT_MS);
+    return;
+  }
   clearTimeout(quiet);
+  quiet = null;
   if (state === "open") byId("connection").textContent = "";
-  else if (state === "waiting") quiet = setTimeout(() => (byId("connection").textContent = "Reconnecting…"), QUIET_RECONNECT_MS);
   else if (state === "login") location.assign(`${data.login}?next=${encodeURIComponent(location.pathname)}`);
   else if (state === "missing") gone();
 }
