@@ -15,10 +15,13 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 from chat.origin import AllowedOrigin  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
+from config.checks import require_sound_settings  # noqa: E402
 from config.startup import require_secret_key  # noqa: E402
+from copilot.checks import TAG  # noqa: E402
 from copilot.events import publish  # noqa: E402
 
 require_secret_key()
+require_sound_settings([TAG])
 
 
 class NamesLoop:

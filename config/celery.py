@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
@@ -18,6 +20,10 @@ app.set_default()  # for every thread, so that services may send tasks by name
 
 @signals.import_modules.connect(sender=app)
 def _set_up_django(**_: Any) -> None:
+    # The ``celery`` command knew the working directory only while it imported this module.
+    root = str(Path(__file__).resolve().parent.parent)
+    if root not in sys.path:
+        sys.path.insert(0, root)
     import django
 
     django.setup()
@@ -28,12 +34,15 @@ def _start_worker(**_: Any) -> None:
     """Begin to work before the first message is taken."""
     from django.conf import settings
 
+    from config.checks import require_sound_settings
     from config.startup import require_secret_key
     from copilot import worker
+    from copilot.checks import TAG
 
     if worker.current() is not None:
         return  # ``manage.py up`` works on the server's own loop
     require_secret_key()
+    require_sound_settings([TAG])
     thread = worker.LoopThread()
     here = worker.Worker(thread.loop, slots=settings.WORKER_TURNS)
     here.start()

@@ -7,3 +7,7 @@ class CopilotConfig(AppConfig):
     """The copilot app."""
 
     name = "copilot"
+
+    def ready(self) -> None:
+        """Register the checks."""
+        from copilot import checks  # noqa: F401

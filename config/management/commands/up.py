@@ -20,6 +20,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
+from config.checks import require_sound_settings
 from config.env import BadSetting
 from config.startup import ensure_secret_key, prepare_data_dir
 
@@ -40,7 +41,7 @@ class Command(BaseCommand):
         prepare_data_dir(settings.DATA_DIR)
         with _only_one(settings.DATA_DIR), _listening(host, port) as listener:
             ensure_secret_key(settings.DATA_DIR)
-            self.check(fail_level=40)
+            require_sound_settings()
             call_command("migrate", verbosity=0, interactive=False)
             if settings.EMBEDDED:
                 _take_over_all()
