@@ -1,0 +1,145 @@
+"""Looks for rows that break a rule: for operators (``manage.py check_invariants``) and for the test suite.
+
+The rules themselves are in ``turn_rules`` and ``session_rules``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from django.db.models import Q, QuerySet
+
+from common.db import seconds_ago
+from copilot.diagnostics import session_rules, turn_rules
+from copilot.diagnostics.facts import session_facts, turn_facts
+from copilot.events import schema
+from copilot.events.fold import Event, Transcript
+from copilot.events.log import read_events
+from copilot.models import Message, Session, Turn
+from copilot.models.turn import LIVE
+
+Facts = TypeVar("Facts")
+
+RULES = len(turn_rules.RULES) + len(session_rules.RULES)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule, the row that breaks it and how; ``kind`` is turn or session."""
+
+    rule: str
+    kind: str
+    id: uuid.UUID
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.kind} {self.id}: {self.sentence}"
+
+
+def check(turn_ids: Sequence[uuid.UUID] | None = None) -> list[Violation]:
+    """Return every violation among these turns and their sessions, or among all; none is the promise."""
+    if turn_ids is None:
+        return list(violations())
+    turns = Turn.objects.filter(pk__in=turn_ids)
+    sessions = Session.objects.filter(pk__in=turns.values("session"))
+    return [*_of_turns(turns), *_of_sessions(sessions)]
+
+
+def violations(*, since_hours: float | None = None) -> Iterator[Violation]:
+    """Yield violations as they are found, reading a bounded batch at a time.
+
+    Args:
+        since_hours: only what is live or was active within so many hours.
+    """
+    turns, sessions = Turn.objects.all(), Session.objects.all()
+    if since_hours is not None:
+        moment = seconds_ago(since_hours * 3600)
+        turns = turns.filter(Q(status__in=LIVE) | Q(created_at__gte=moment) | Q(finished_at__gte=moment))
+        sessions = sessions.filter(updated_at__gte=moment)
+    yield from _of_turns(turns)
+    yield from _of_sessions(sessions)
+
+
+def _of_turns(turns: QuerySet[Turn]) -> Iterator[Violation]:
+    for facts in turn_facts(turns):
+        for rule in turn_rules.RULES:
+            for sentence in _sentences(rule, facts):
+                yield Violation(rule.__name__, "turn", facts.turn.pk, sentence)
+
+
+def _of_sessions(sessions: QuerySet[Session]) -> Iterator[Violation]:
+    for facts in session_facts(sessions):
+        for rule in session_rules.RULES:
+            for sentence in _sentences(rule, facts):
+                yield Violation(rule.__name__, "session", facts.session.pk, sentence)
+
+
+def _sentences(rule: Callable[[Facts], Iterator[str]], facts: Facts) -> list[str]:
+    """Apply a rule; rows that are too broken for it to read break it too."""
+    try:
+        return list(rule(facts))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        return [f"cannot be read ({type(error).__name__}: {error})"]
+
+
+def transcript_problems(turn_id: uuid.UUID, events: Sequence[tuple[int | None, schema.Chunk]]) -> list[str]:
+    """Compare what a follower from the beginning was given with the rows; return what is wrong.
+
+    Every event comes once, in order, without a gap but the one that ``data-reset`` covers; the terminal event is
+    the last; each is the row of that seq; and the text that remains after rollbacks is the stored text.
+
+    Args:
+        events: (seq, chunk) as followed; transient chunks, without a seq, are passed over.
+    """
+    followed = [(seq, chunk) for seq, chunk in events if seq is not None]
+    problems = [*_order_problems(followed), *_row_problems(turn_id, followed)]
+    shown, stored = _shown_text(followed), _stored_text(turn_id)
+    if shown != stored:
+        problems.append(f"the follower shows {len(shown)} characters of text, stored are {len(stored)}, or others")
+    return problems
+
+
+def _order_problems(followed: Sequence[Event]) -> Iterator[str]:
+    before = 0
+    for place, (seq, chunk) in enumerate(followed):
+        if seq <= before:
+            yield f"event {seq} came after event {before}"
+        elif seq != before + 1 and chunk["type"] != "data-reset":
+            yield f"event {seq} followed event {before}"
+        if schema.is_terminal(chunk) and place != len(followed) - 1:
+            yield f"the terminal event {seq} was not the last"
+        before = seq
+    if not followed or not schema.is_terminal(followed[-1][1]):
+        yield "the last event was not terminal"
+
+
+def _row_problems(turn_id: uuid.UUID, followed: Sequence[Event]) -> Iterator[str]:
+    rows = dict(read_events(turn_id))
+    given = {seq: chunk for seq, chunk in followed if chunk["type"] != "data-reset"}
+    for seq in sorted(rows.keys() & given.keys()):
+        if rows[seq] != given[seq]:
+            yield f"event {seq} was given otherwise than it is stored"
+    reset = any(chunk["type"] == "data-reset" for _, chunk in followed)
+    if not reset and (missed := sorted(rows.keys() - given.keys())):
+        yield f"{len(missed)} stored events were not given, the first is {missed[0]}"
+    turn = Turn.objects.get(pk=turn_id)
+    if followed and turn.last_seq not in (None, followed[-1][0]):
+        yield f"the last event was {followed[-1][0]}, but the turn ended with {turn.last_seq}"
+
+
+def _shown_text(followed: Sequence[Event]) -> str:
+    """The text on the follower's page: a reset replaces all that came before it."""
+    start, shown = 0, ""
+    for place, (_, chunk) in enumerate(followed):
+        if chunk["type"] == "data-reset":
+            parts = chunk["data"]["parts"]
+            start, shown = place + 1, "".join(part["text"] for part in parts if part["type"] == "text")
+    return shown + Transcript.of(followed[start:]).text
+
+
+def _stored_text(turn_id: uuid.UUID) -> str:
+    answers = Message.objects.settled().filter(turn_id=turn_id, role=Message.Role.ASSISTANT).order_by("seq")
+    return "".join(message.text for message in answers)
