@@ -15,6 +15,7 @@ Number = int | float
 LENGTH_MAX = 500
 #: Integers beyond this many bits are refused before they are computed: they would hold the event loop.
 BITS_MAX = 4096
+DIGITS_MAX = 400
 
 BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -25,11 +26,20 @@ BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mod: operator.mod,
 }
 UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+
+
+def _round(value: Number, digits: int = 0) -> Number:
+    """Round to ``digits`` places; Python itself would compute 10 ** 10 ** 10 to round an integer to as many."""
+    if not isinstance(digits, int) or abs(digits) > DIGITS_MAX:
+        raise ToolError(f"round takes a whole number of places, at most {DIGITS_MAX}.")
+    return round(value, digits) if digits else round(value)
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(math, name) for name in ("sqrt", "exp", "log", "log2", "log10", "sin", "cos", "tan")},
     **{name: getattr(math, name) for name in ("asin", "acos", "atan", "floor", "ceil", "degrees", "radians")},
     "abs": abs,
-    "round": round,
+    "round": _round,
     "min": min,
     "max": max,
 }

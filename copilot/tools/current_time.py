@@ -23,7 +23,7 @@ class CurrentTime(Tool):
         name = arguments.get("timezone") or context.time_zone or "UTC"
         try:
             zone = zoneinfo.ZoneInfo(name)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:  # a folder, or too long a name
             raise ToolError(f"There is no time zone named {name!r}. Use a name such as Europe/Berlin.") from error
         now = datetime.datetime.now(zone)
         return {"time": now.isoformat(timespec="seconds"), "timezone": name, "weekday": now.strftime("%A")}
