@@ -9,8 +9,8 @@ if settings.EMBEDDED:
     # The default polls once a second; at 10 ms a message waits 5 ms and an idle server stays under 1 % of a core.
     broker_transport_options = {"polling_interval": 0.01}
 else:
+    broker_transport = "config.broker:Transport"
     broker_transport_options = {
-        "visibility_timeout": int(settings.TURN_MAX_SECONDS) + 600,
         "socket_timeout": 2,
         "socket_connect_timeout": 2,
         "max_retries": 0,

@@ -179,7 +179,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- channels and celery ------------------------------------------------------------------
 if EMBEDDED:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}}
+    CHANNEL_LAYERS = {"default": {"BACKEND": "common.layers.LocalChannelLayer", "CONFIG": {"capacity": 1000}}}
 else:
     # "pubsub" keeps nothing in Redis and is several times faster; "queue" is the older one.
     _layer = env.one_of("CHANNEL_LAYER", ("pubsub", "queue"), "pubsub")

@@ -10,13 +10,13 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.models import Exists, OuterRef, Q
-from django.db.models.functions import Coalesce
 
 from common.db import db_now, release_connections, seconds_ago, transact
 from common.errors import Busy
@@ -25,7 +25,7 @@ from copilot.models import Message, Session, Turn, TurnEvent, Worker
 from copilot.models.turn import LIVE, TERMINAL
 from copilot.turns.begin import do_begin_turn
 from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed
-from copilot.turns.dispatch import dispatch
+from copilot.turns.dispatch import REDISPATCH_MAX, REDISPATCH_SECONDS, dispatch
 from copilot.turns.finish import Ending, do_finish, failed
 from copilot.turns.recover import take_over
 from copilot.turns.submit import do_live_turn
@@ -36,18 +36,28 @@ INTERVAL = 1.0
 #: A pass that begins this late (a laptop slept) only renews its clock: everyone's heartbeat is as old.
 LATE = 10.0
 BATCH = 200
-REDISPATCH_SECONDS = 2.0
-REDISPATCH_MAX = 64.0
+#: Turns whose events one pass removes.
+PRUNED_AT_ONCE = 50
 ADVISORY_LOCK = 0x686F6C64  # "hold"
 
 
-def sweep() -> dict[str, int]:
-    """Make one pass; return how many rows each rule acted on, rules without any left out."""
+def sweep(rules: Sequence[Rule] | None = None) -> dict[str, int]:
+    """Make one pass with all rules, or some; return how many rows each acted on, idle rules left out."""
     with _alone() as alone:
         if not alone:
             return {}
-        done = {rule.__name__.strip("_"): rule() for rule in RULES}
+        there: dict[str, bool] = {status: _any(status) for status in (Turn.Status.RUNNING, Turn.Status.QUEUED)}
+        done = {
+            rule.name: rule.act()
+            for rule in (RULES if rules is None else rules)
+            if rule.about is None or there[rule.about]
+        }
     return {name: count for name, count in done.items() if count}
+
+
+def _any(status: str) -> bool:
+    """Whether there is any turn in this state: on most passes of a quiet server there is none to look at."""
+    return Turn.objects.filter(status=status).exists()
 
 
 @contextmanager
@@ -115,23 +125,18 @@ def _undispatched() -> int:
     slots = sum(Worker.objects.filter(seen_at__gt=seconds_ago(10)).values_list("slots", flat=True))
     if slots and Turn.objects.filter(status=Turn.Status.RUNNING).count() >= slots:
         return 0
-    told = 0
-    for turn_id, dispatches in _waiting_long():
-        seen = Turn.objects.filter(pk=turn_id, status=Turn.Status.QUEUED, dispatches=dispatches)
-        if seen.update(dispatches=dispatches + 1, dispatched_at=db_now()) == 1:
-            dispatch(turn_id)
-            told += 1
-    return told
+    due = Turn.objects.claimable().filter(redispatch_at__lte=db_now()).order_by("queued_at")
+    return sum(_dispatch_again(*turn) for turn in list(due.values_list("pk", "dispatches")[:BATCH]))
 
 
-def _waiting_long() -> list[tuple[uuid.UUID, int]]:
-    waiting = Turn.objects.claimable().annotate(told_at=Coalesce("dispatched_at", "queued_at"))
-    due = Q(not_before__isnull=False)
-    for n in range(6):
-        wait = min(REDISPATCH_SECONDS * 2**n, REDISPATCH_MAX)
-        due |= Q(dispatches=n, told_at__lt=seconds_ago(wait))
-    due |= Q(dispatches__gte=6, told_at__lt=seconds_ago(REDISPATCH_MAX))
-    return list(waiting.filter(due).order_by("queued_at").values_list("pk", "dispatches")[:BATCH])
+def _dispatch_again(turn_id: uuid.UUID, dispatches: int) -> bool:
+    wait = min(REDISPATCH_SECONDS * 2 ** min(dispatches + 1, 10), REDISPATCH_MAX)
+    told = Turn.objects.filter(pk=turn_id, status=Turn.Status.QUEUED, dispatches=dispatches).update(
+        dispatches=dispatches + 1, redispatch_at=seconds_ago(-wait)
+    )
+    if told:
+        dispatch(turn_id)
+    return bool(told)
 
 
 def _stranded_messages() -> int:
@@ -165,11 +170,12 @@ def _gone_workers() -> int:
 def _old_events() -> int:
     """Events of turns that ended long ago; the terminal one stays, so that a follower still learns the end."""
     due = Turn.objects.filter(
-        status__in=TERMINAL, finished_at__lt=seconds_ago(settings.EVENT_RETENTION_SECONDS), last_seq__gt=1
+        status__in=TERMINAL, pruned=False, finished_at__lt=seconds_ago(settings.EVENT_RETENTION_SECONDS)
     )
-    prunable = TurnEvent.objects.filter(turn_id=OuterRef("pk"), seq__lt=OuterRef("last_seq"))
-    turns = list(due.filter(Exists(prunable)).values_list("pk", "last_seq")[:20])
-    return sum(TurnEvent.objects.filter(turn_id=pk, seq__lt=last_seq).delete()[0] for pk, last_seq in turns)
+    turns = list(due.values_list("pk", "last_seq")[:PRUNED_AT_ONCE])
+    removed = sum(TurnEvent.objects.filter(turn_id=pk, seq__lt=last_seq).delete()[0] for pk, last_seq in turns)
+    Turn.objects.filter(pk__in=[pk for pk, _ in turns]).update(pruned=True)
+    return removed
 
 
 def _each(ids: Iterable[uuid.UUID], act: Callable[[uuid.UUID], bool]) -> int:
@@ -191,15 +197,34 @@ def _ids(turns: object) -> list[uuid.UUID]:
     return list(turns.values_list("pk", flat=True)[:BATCH])  # type: ignore[attr-defined]
 
 
-RULES: tuple[Callable[[], int], ...] = (
-    _orphaned,
-    _unconfirmed_stops,
-    _stalled,
-    _over_time,
-    _undispatched,
-    _stranded_messages,
-    _gone_workers,
-    _old_events,
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing to look for: in turns of a state, or in general, on each pass or on each n-th."""
+
+    act: Callable[[], int]
+    about: str | None = None
+    every: int = 1
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs."""
+        return self.act.__name__.strip("_")
+
+    @property
+    def meaning(self) -> str:
+        """What it looks for, in a sentence."""
+        return " ".join((self.act.__doc__ or "").split())
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(_orphaned, Turn.Status.RUNNING),
+    Rule(_unconfirmed_stops, Turn.Status.RUNNING),
+    Rule(_stalled, Turn.Status.RUNNING, every=10),
+    Rule(_over_time, Turn.Status.RUNNING, every=10),
+    Rule(_undispatched, Turn.Status.QUEUED),
+    Rule(_stranded_messages),
+    Rule(_gone_workers, every=600),
+    Rule(_old_events, every=10),
 )
 
 
@@ -221,13 +246,15 @@ class Sweeper:
 
     def _run(self) -> None:
         last = time.time()
+        passes = 0
         while not self._ended.wait(INTERVAL):
+            passes += 1
             late = time.time() - last > LATE
             last = time.time()
             if late:
                 continue
             try:
-                done = sweep()
+                done = sweep([rule for rule in RULES if passes % rule.every == 0])
             except DatabaseError as error:
                 logger.warning("sweep failed", extra={"action": "sweep_failed", "error": repr(error)})
             except Exception:

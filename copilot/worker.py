@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import logging
 import os
 import socket
@@ -22,12 +21,15 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from common.db import db, release_connections
+from common.version import VERSION
 from copilot.agent.live import LiveTurn
 from copilot.agent.loop import Leave, run_turn
+from copilot.diagnostics import storage
 from copilot.events import publish
 from copilot.events.log import StaleTurn
 from copilot.events.writer import LogWriter
 from copilot.providers.base import ProviderError
+from copilot.providers.registry import preload
 from copilot.providers.transport import close_clients
 from copilot.sweep import Sweeper
 from copilot.turns import leases
@@ -39,14 +41,6 @@ logger = logging.getLogger(__name__)
 #: Seconds that running tools get to end when the process stops, and the whole stop may take.
 LEAVE_TOOLS_SECONDS = 8.0
 LEAVE_SECONDS = 9.5
-
-
-def version() -> str:
-    """The version that this process runs."""
-    try:
-        return importlib.metadata.version("holdfast")
-    except importlib.metadata.PackageNotFoundError:
-        return "source"
 
 
 class Worker:
@@ -71,8 +65,10 @@ class Worker:
 
     def start(self) -> None:
         """Register, and begin to keep leases, to sweep and to listen for stop requests. From any thread."""
-        leases.register(self.id, host=socket.gethostname(), pid=os.getpid(), version=version(), slots=self.slots)
+        storage.write_probe(self.id)
+        leases.register(self.id, host=socket.gethostname(), pid=os.getpid(), version=VERSION, slots=self.slots)
         publish.set_loop(self.loop)
+        preload()
         self.writer.start()
         self._heart.start()
         self._sweeper.start()
@@ -101,6 +97,7 @@ class Worker:
         await close_clients()
         with contextlib.suppress(DatabaseError):
             await db(leases.unregister, self.id)
+        storage.remove_probe(self.id)
 
     # --- turns -----------------------------------------------------------------------------
 

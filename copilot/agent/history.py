@@ -26,11 +26,11 @@ MESSAGES_MAX = 200
 CHARACTERS_MAX = 400_000
 
 
-def earlier_messages(turn: Turn) -> list[ModelMessage]:
-    """Return the conversation before the turn's answer, oldest first, the turn's own question last."""
+def earlier_messages(session_id: uuid.UUID, *, before: int | None) -> list[ModelMessage]:
+    """Return the conversation before an answer's place, oldest first, the question to it last."""
     rows = (
         Message.objects.settled()
-        .filter(session_id=turn.session_id, seq__lt=_own_seq(turn))
+        .filter(session_id=session_id, seq__lt=before)
         .order_by("-seq")
         .only("role", "parts", "options", "created_at", "state")[:MESSAGES_MAX]
     )
@@ -42,11 +42,6 @@ def earlier_messages(turn: Turn) -> list[ModelMessage]:
         if size > CHARACTERS_MAX:
             break
     return [message for group in reversed(view) for message in group]
-
-
-def _own_seq(turn: Turn) -> int:
-    """The place of the answer that the turn writes: what comes before it is history or question."""
-    return Message.objects.filter(turn=turn, state=Message.State.OPEN).values_list("seq", flat=True).get() or 0
 
 
 def _of_user(message: Message) -> list[ModelMessage]:

@@ -10,11 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from copilot.events import schema
-from copilot.events.log import EventBatch
 from copilot.events.writer import Appender, LogWriter
-from copilot.models import Session
 from copilot.turns import progress
-from copilot.turns.begin import announce
 from copilot.turns.claim import Claim
 from copilot.turns.finish import Ending, finish_held
 from copilot.turns.recover import hand_back
@@ -72,7 +69,7 @@ class LiveTurn:
         if self.first_chunk_ms is None:
             self.first_chunk_ms = max(0, int((datetime.now(UTC) - created_at).total_seconds() * 1000))
 
-    async def commit(self, write: Callable[..., int | None], **arguments: Any) -> None:
+    async def commit(self, write: Callable[..., Any], **arguments: Any) -> None:
         """Run one of the engine's fenced writes in one transaction with the deltas before it.
 
         A write that seals the events before it returns the seq up to which it does.
@@ -81,37 +78,17 @@ class LiveTurn:
         sealed = await self.log.commit(
             lambda batch: write(batch, turn_id=self.claim.turn_id, fence=self.claim.fence, **arguments)
         )
-        self.sealed = max(self.sealed, sealed or 0)
+        if isinstance(sealed, int):
+            self.sealed = sealed
 
     async def end(self, ending: Ending, *, step: progress.FinishedStep | None = None) -> None:
         """End the turn, with its last step if there is one, in one transaction."""
         if self.first_chunk_ms is not None:
             ending.fields["first_chunk_ms"] = self.first_chunk_ms
-        await self.commit(_end, claim=self.claim, ending=ending, step=step, title=self.title)
+        await self.commit(
+            finish_held, session_id=self.claim.session_id, ending=ending, step=step, title=self.title
+        )
 
     async def leave(self) -> None:
         """Hand the turn back to the queue because this process stops."""
         await self.commit(hand_back, session_id=self.claim.session_id)
-
-
-def _end(
-    batch: EventBatch,
-    *,
-    turn_id: uuid.UUID,
-    fence: int,
-    claim: Claim,
-    ending: Ending,
-    step: progress.FinishedStep | None,
-    title: str,
-) -> None:
-    # The session's lock comes before the turn's, whatever is written first.
-    Session.objects.locked().filter(pk=claim.session_id).first()
-    if step is not None:
-        progress.commit_step(batch, turn_id=turn_id, fence=fence, step=step)
-        batch.append(schema.finish_step())
-    if title and Session.objects.filter(pk=claim.session_id, title_source=Session.TitleSource.AUTO).update(
-        title=title[:200], title_source=Session.TitleSource.MODEL
-    ):
-        batch.append(schema.data("title", {"title": title[:200]}))
-        announce(claim.session_id, claim.user_id)
-    finish_held(batch, session_id=claim.session_id, turn_id=turn_id, fence=fence, ending=ending)

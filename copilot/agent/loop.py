@@ -58,14 +58,16 @@ class TurnState:
 def load(turn_id: uuid.UUID) -> TurnState:
     """Read everything the turn needs."""
     turn = Turn.objects.select_related("session").get(pk=turn_id)
+    answer = Message.objects.only("id", "seq").get(turn=turn, state=Message.State.OPEN)
+    earlier = history.earlier_messages(turn.session_id, before=answer.seq)
     return TurnState(
         turn=turn,
         system=prompt.system_prompt(turn.session.instructions),
-        messages=history.earlier_messages(turn) + history.committed_messages(turn),
+        messages=earlier + (history.committed_messages(turn) if turn.steps > 1 else []),
         tools={tool.name: tool for tool in offered_tools(turn.model, turn.settings.get("tools"))},
         steps=turn.steps,
-        last_step=Step.objects.filter(turn=turn, number=turn.steps).first(),
-        message_id=Message.objects.filter(turn=turn, state=Message.State.OPEN).values_list("id", flat=True).get(),
+        last_step=Step.objects.get(turn=turn, number=turn.steps) if turn.steps else None,
+        message_id=answer.id,
         said_anything=turn.steps > 0,
     )
 

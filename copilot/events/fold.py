@@ -132,6 +132,11 @@ class Transcript:
         return self.messages.get(str(message_id), [])
 
     @property
+    def has_calls(self) -> bool:
+        """Whether any tool was called."""
+        return bool(self._calls)
+
+    @property
     def text(self) -> str:
         """All text of all messages, joined with nothing between."""
         return "".join(

@@ -15,10 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from channels.layers import get_channel_layer
-
 from common.db import db
 from copilot.events import schema
+from copilot.events.listen import listen
 from copilot.events.log import Row, read_events
 from copilot.events.publish import turn_group
 from copilot.events.schema import Chunk
@@ -89,7 +88,7 @@ class _Inbox:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> _Inbox:
-        self._task = asyncio.create_task(self._receive())
+        self._task = asyncio.create_task(listen(self._group, self._hear))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -98,24 +97,12 @@ class _Inbox:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _receive(self) -> None:
-        """Collect hints for ever. ``receive`` is never given a timeout: that would lose the subscription."""
-        layer: Any = get_channel_layer()  # the settings always name one
-        while True:
-            channel = None
-            try:
-                channel = await layer.new_channel()
-                await layer.group_add(self._group, channel)
-                while True:
-                    self._put((await layer.receive(channel))["events"])
-            except asyncio.CancelledError:
-                if channel is not None:
-                    with suppress(Exception):
-                        await asyncio.wait_for(layer.group_discard(self._group, channel), 1)
-                raise
-            except Exception:  # noqa: BLE001 - whatever a layer raises: the log is read without it
-                self._behind = True
-                await asyncio.sleep(SILENCE_RUNNING)
+    def _hear(self, message: dict[str, Any] | None) -> None:
+        if message is None:
+            self._behind = True
+            self._news.set()
+        else:
+            self._put(message["events"])
 
     def _put(self, events: list[tuple[int | None, Chunk]]) -> None:
         if len(self._buffer) + len(events) > BUFFER:
@@ -145,12 +132,13 @@ class _Inbox:
 async def follow(turn_id: uuid.UUID, after: int = 0) -> AsyncIterator[Event | Beat]:
     """Yield the turn's events after ``after`` exactly once and in order, and end after the terminal one.
 
-    A ``Beat`` is yielded whenever the log was read again after silence, so at least every five seconds of it.
+    A ``Beat`` is yielded after each silence, before the log is read again, and at least every five seconds.
     Whoever follows checks permissions on entry and at beats; following holds no database connection.
     """
     cursor = after
     async with _Inbox(turn_id) as inbox:
         live = True
+        beat_at = time.monotonic()
         while True:
             while True:
                 page = await db(read_page, turn_id, cursor, pool="follow")
@@ -161,9 +149,12 @@ async def follow(turn_id: uuid.UUID, after: int = 0) -> AsyncIterator[Event | Be
                 live = page.live
                 if len(page.events) < PAGE:
                     break
-            began = time.monotonic()
             while await inbox.wait(SILENCE_RUNNING if live else SILENCE_WAITING):
+                if time.monotonic() - beat_at >= SILENCE_WAITING:
+                    beat_at = time.monotonic()
+                    yield Beat()
                 events, behind = inbox.take()
+                live = live or bool(events)  # it runs, whatever it did when the log was read
                 for seq, chunk in events:
                     if seq is None:
                         yield Event(None, chunk)
@@ -177,8 +168,6 @@ async def follow(turn_id: uuid.UUID, after: int = 0) -> AsyncIterator[Event | Be
                         break
                 if behind:
                     break
-                if time.monotonic() - began >= SILENCE_WAITING:
-                    began = time.monotonic()
-                    yield Beat()
             else:
+                beat_at = time.monotonic()
                 yield Beat()

@@ -114,13 +114,13 @@ class EventBatch:
         """Insert them now, and tell followers once the transaction has committed.
 
         Raises:
-            StaleTurn: a seq is taken; this writer no longer holds the turn.
+            StaleTurn: a seq is taken; this writer no longer holds the turn. The transaction is broken then and
+                has to be rolled back: let it through.
         """
         if not self.rows:
             return
         try:
-            with transaction.atomic():
-                insert_rows((self.turn_id, seq, chunk) for seq, chunk in self.rows)
+            insert_rows((self.turn_id, seq, chunk) for seq, chunk in self.rows)
         except IntegrityError as error:
             raise StaleTurn from error
         turn_id, rows = self.turn_id, list(self.rows)

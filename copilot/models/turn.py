@@ -30,6 +30,14 @@ class TurnQuerySet(models.QuerySet["Turn"]):
         """The turn, if it is still running under this fence: every write of a worker touches this row."""
         return self.filter(id=turn_id, fence=fence, status=Turn.Status.RUNNING)
 
+    def locked(self) -> Self:
+        """Take the row lock; after the session's."""
+        return self.select_for_update(of=("self",), no_key=True)
+
+    def with_time(self) -> Self:
+        """Read the database's clock along, as ``time``."""
+        return self.annotate(time=db_now())
+
     def orphaned(self, lease: float) -> Self:
         """Running turns whose worker did not renew its lease for ``lease`` seconds."""
         return self.filter(status=Turn.Status.RUNNING, heartbeat_at__lt=seconds_ago(lease))
@@ -103,7 +111,8 @@ class Turn(models.Model):
     created_at = models.DateTimeField(db_default=db_now())
     queued_at = models.DateTimeField(db_default=db_now())
     not_before = models.DateTimeField(null=True, default=None)
-    dispatched_at = models.DateTimeField(null=True, default=None)
+    #: When the sweep tells the workers again, if nobody has claimed it by then.
+    redispatch_at = models.DateTimeField(db_default=db_now())
     dispatches = models.PositiveIntegerField(default=0)
     started_at = models.DateTimeField(null=True, default=None)
     claimed_at = models.DateTimeField(null=True, default=None)
@@ -121,6 +130,8 @@ class Turn(models.Model):
     outcome = models.CharField(max_length=20, null=True, default=None)  # noqa: DJ001 - null is "not ended"
     #: ``detail``, ``hint`` and ``retryable`` of a turn that did not complete.
     error = models.JSONField(null=True, default=None)
+    #: Its events but the last were removed, long after its end.
+    pruned = models.BooleanField(default=False)
     #: The turn that took the messages which waited for this one.
     next_turn = models.OneToOneField("self", on_delete=models.SET_NULL, null=True, related_name="previous_turn")
 
@@ -165,7 +176,9 @@ class Turn(models.Model):
             # A session's turns in order, for followers of the session.
             models.Index(name="turn_of_session", fields=["session", "created_at"]),
             # Pruning of old events.
-            models.Index(name="turn_finished", fields=["finished_at"], condition=Q(status__in=TERMINAL)),
+            models.Index(
+                name="turn_unpruned", fields=["finished_at"], condition=Q(status__in=TERMINAL, pruned=False)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -81,6 +81,15 @@ def default_model() -> str:
     return next(iter([*settings.COPILOT_MODELS, *_real_models(), DEMO]))
 
 
+def preload() -> None:
+    """Load the adapters of the models on offer: an SDK takes a second to import, which no turn should wait for."""
+    for model in [*(info.id for info in offered_models()), default_model()]:
+        try:
+            provider_for(model)
+        except (ProviderError, UnknownModel):
+            continue  # told to whoever uses it
+
+
 def provider_problems() -> list[str]:
     """Return what is wrong in the settings about providers and models, a sentence each."""
     problems: list[str] = []

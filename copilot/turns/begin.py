@@ -11,10 +11,11 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from common.db import seconds_ago
 from copilot.events import publish
 from copilot.models import Message, Session, Turn
 from copilot.providers.registry import default_model
-from copilot.turns.dispatch import dispatch_on_commit
+from copilot.turns.dispatch import REDISPATCH_SECONDS, dispatch_on_commit
 from copilot.turns.journal import journal
 
 TITLE_LENGTH = 60
@@ -28,6 +29,7 @@ def do_begin_turn(session: Session, messages: Sequence[Message], *, origin: str)
     """
     options: dict[str, Any] = messages[-1].options
     turn = Turn.objects.create(
+        redispatch_at=seconds_ago(-REDISPATCH_SECONDS),
         session=session,
         user_id=session.user_id,
         origin=origin,
@@ -39,41 +41,59 @@ def do_begin_turn(session: Session, messages: Sequence[Message], *, origin: str)
             "max_output_tokens": settings.COPILOT_MAX_OUTPUT_TOKENS,
         },
     )
-    seq = session.next_seq
-    for seq, message in enumerate(messages, session.next_seq):
-        message.turn, message.seq, message.state, message.held = turn, seq, Message.State.DONE, False
-        message.save(update_fields=["turn", "seq", "state", "held"])
-    do_open_answer(session, turn, seq=seq + 1)
+    for message in messages:
+        message.turn, message.state, message.held = turn, Message.State.DONE, False
+        message.seq = do_next_seq(session)
+    answer = do_open_answer(session, turn)
+    new = [message for message in messages if message._state.adding]
+    for message in messages:
+        if not message._state.adding:
+            message.save(update_fields=["turn", "seq", "state", "held"])
+    Message.objects.bulk_create([*new, answer])
     if not session.title:
         session.title = title_from(messages[0].text)
-    do_touch_session(session, next_seq=seq + 2, title=session.title)
+    do_touch_session(session, title=session.title)
     journal(turn.id, "submitted", messages=[str(message.id) for message in messages])
     dispatch_on_commit(turn.id)
     return turn
 
 
-def do_open_answer(session: Session, turn: Turn, *, seq: int) -> Message:
-    """Create the message that the turn writes. The caller holds the session lock."""
-    return Message.objects.create(
+def do_open_answer(session: Session, turn: Turn) -> Message:
+    """Return the message that the turn is going to write, not saved yet. The caller holds the session lock."""
+    return Message(
         session=session,
         turn=turn,
         role=Message.Role.ASSISTANT,
         state=Message.State.OPEN,
-        seq=seq,
-        number=do_count_message(session),
+        seq=do_next_seq(session),
+        number=do_next_number(session),
     )
 
 
-def do_count_message(session: Session) -> int:
-    """Allocate the next number in order of acceptance. The caller holds the session lock."""
+def do_next_number(session: Session) -> int:
+    """Allocate the next number in order of acceptance; ``do_touch_session`` stores that it is taken."""
     session.accepted += 1
-    Session.objects.filter(pk=session.pk).update(accepted=session.accepted)
     return session.accepted
 
 
+def do_next_seq(session: Session) -> int:
+    """Allocate the next place in the transcript; ``do_touch_session`` stores that it is taken."""
+    session.next_seq += 1
+    return session.next_seq - 1
+
+
 def do_touch_session(session: Session, **changes: Any) -> None:
-    """Record activity: a new revision, told to open pages after the commit. The caller holds the lock."""
-    Session.objects.filter(pk=session.pk).update(revision=F("revision") + 1, updated_at=timezone.now(), **changes)
+    """Record activity and what was allocated: a new revision, told to open pages after the commit.
+
+    The caller holds the session lock since before it read ``session``.
+    """
+    Session.objects.filter(pk=session.pk).update(
+        revision=F("revision") + 1,
+        updated_at=timezone.now(),
+        next_seq=session.next_seq,
+        accepted=session.accepted,
+        **changes,
+    )
     announce(session.pk, session.user_id)
 
 

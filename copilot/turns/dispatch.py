@@ -15,6 +15,9 @@ from copilot.models import Turn
 logger = logging.getLogger(__name__)
 
 TASK = "copilot.run_turn"
+#: Seconds after which the sweep tells the workers again; twice as long each time, up to the maximum.
+REDISPATCH_SECONDS = 2.0
+REDISPATCH_MAX = 64.0
 
 
 def dispatch_on_commit(turn_id: uuid.UUID) -> None:

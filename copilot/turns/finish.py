@@ -20,7 +20,8 @@ from copilot.events.schema import Chunk
 from copilot.models import Message, Session, ToolCall, Turn
 from copilot.turns.begin import do_begin_turn, do_touch_session
 from copilot.turns.dispatch import dispatch_waiting_on_commit
-from copilot.turns.journal import journal, touch
+from copilot.turns.journal import journal
+from copilot.turns.progress import FinishedStep, do_keep_step, do_seal_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +66,41 @@ def cancelled(reason: str, **fields: Any) -> Ending:
 
 
 def finish_held(
-    batch: EventBatch, *, session_id: uuid.UUID, turn_id: uuid.UUID, fence: int, ending: Ending
+    batch: EventBatch,
+    *,
+    session_id: uuid.UUID,
+    turn_id: uuid.UUID,
+    fence: int,
+    ending: Ending,
+    step: FinishedStep | None = None,
+    title: str = "",
 ) -> uuid.UUID | None:
-    """End a turn as the worker that holds it, in the transaction of ``batch``; return the next turn's id.
+    """End a turn as the worker that holds it, with its last step, in the transaction of ``batch``.
+
+    Returns the id of the next turn, which takes the messages that waited.
 
     A stop that somebody asked for before this lock was taken wins over completing: nothing follows it. Its reason
     is the one that was stored: a hint that reached the worker may not have had it.
+
+    Args:
+        title: what the model suggests; a person's title stays.
 
     Raises:
         StaleTurn: it is held no longer.
     """
     session = Session.objects.locked().filter(pk=session_id).first()
-    if session is None:
-        raise StaleTurn  # deleted meanwhile
-    touch(turn_id, fence)
-    turn = Turn.objects.get(pk=turn_id)
+    turn = Turn.objects.held_by(turn_id, fence).locked().with_time().first()
+    if session is None or turn is None:
+        raise StaleTurn
+    if step is not None:
+        sealed = do_seal_step(batch, step)
+        do_keep_step(turn_id, step, sealed)
+        ending.fields.update(steps=step.number, sealed_seq=sealed)
+        batch.append(schema.finish_step())
+    if title and session.title_source == Session.TitleSource.AUTO:
+        session.title, session.title_source = title[:200], Session.TitleSource.MODEL
+        session.save(update_fields=["title", "title_source"])
+        batch.append(schema.data("title", {"title": session.title}))
     if turn.stop_requested_at is not None and ending.status != Turn.Status.FAILED:
         ending = cancelled(turn.stop_reason or "stopped", **ending.fields)
     return do_finish(session, turn, batch, ending)
@@ -114,9 +135,10 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
     )
     if changed != 1:
         raise StaleTurn
-    ToolCall.objects.filter(turn=turn, state__in=[ToolCall.State.PENDING, ToolCall.State.RUNNING]).update(
-        state=ToolCall.State.CANCELLED, error=ending.tool_error, finished_at=db_now()
-    )
+    if transcript.has_calls:
+        ToolCall.objects.filter(turn=turn, state__in=[ToolCall.State.PENDING, ToolCall.State.RUNNING]).update(
+            state=ToolCall.State.CANCELLED, error=ending.tool_error, finished_at=db_now()
+        )
     _store_answer(turn, transcript, ending)
     journal(turn.id, ending.status, outcome=ending.outcome, seq=last_seq)
     next_turn = _pass_on(session, turn, ending)
@@ -129,7 +151,9 @@ def ran_ms(turn: Turn) -> int:
     """Return the milliseconds of the present running stretch, 0 when there is none."""
     if turn.status != Turn.Status.RUNNING or turn.claimed_at is None:
         return 0
-    now: datetime = Turn.objects.filter(pk=turn.pk).annotate(now=db_now()).values_list("now", flat=True).get()
+    now: datetime | None = getattr(turn, "time", None)
+    if now is None:
+        now = Turn.objects.filter(pk=turn.pk).annotate(time=db_now()).values_list("time", flat=True).get()
     return max(0, int((now - turn.claimed_at).total_seconds() * 1000))
 
 

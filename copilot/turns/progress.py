@@ -44,8 +44,19 @@ def commit_step(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, step: Fini
 
     Returns the seq up to which the events now belong to rows.
     """
-    batch.append(*(schema.tool_input_available(call.id, call.name, call.arguments) for call in step.calls))
-    touch(turn_id, fence, steps=step.number, sealed_seq=batch.seq, attempt=1, progress_at=db_now())
+    sealed = do_seal_step(batch, step)
+    touch(turn_id, fence, steps=step.number, sealed_seq=sealed, attempt=1, progress_at=db_now())
+    do_keep_step(turn_id, step, sealed)
+    return sealed
+
+
+def do_seal_step(batch: EventBatch, step: FinishedStep) -> int:
+    """Append the chunks that speak of a step's rows; return the seq up to which the events then belong to them."""
+    return batch.append(*(schema.tool_input_available(call.id, call.name, call.arguments) for call in step.calls))
+
+
+def do_keep_step(turn_id: uuid.UUID, step: FinishedStep, sealed: int) -> None:
+    """Insert the rows of a step. The caller has locked the turn behind its fence."""
     Step.objects.create(
         turn_id=turn_id, number=step.number, content=step.content, finish_reason=step.finish_reason
     )
@@ -61,8 +72,7 @@ def commit_step(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, step: Fini
         )
         for position, call in enumerate(step.calls)
     )
-    journal(turn_id, "step", number=step.number, calls=len(step.calls), seq=batch.seq)
-    return batch.seq
+    journal(turn_id, "step", number=step.number, calls=len(step.calls), seq=sealed)
 
 
 def begin_call(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, call_id: uuid.UUID) -> None:
@@ -121,19 +131,18 @@ def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cos
     )
     if not known_session:
         return  # deleted meanwhile, with all its turns
-    record, created = UsageRecord.objects.get_or_create(
-        turn_id=claim.turn_id,
-        fence=claim.fence,
-        step=step,
-        defaults={
+    record = UsageRecord.objects.filter(turn_id=claim.turn_id, fence=claim.fence, step=step).first()
+    if record is None:
+        UsageRecord.objects.create(
+            turn_id=claim.turn_id,
+            user_id=claim.user_id,
+            fence=claim.fence,
+            step=step,
+            model=model,
+            cost_microdollars=cost.microdollars,
+            cost_source=cost.source,
             **amounts,
-            "user_id": claim.user_id,
-            "model": model,
-            "cost_microdollars": cost.microdollars,
-            "cost_source": cost.source,
-        },
-    )
-    if created:
+        )
         return
     added = {name: F(name) + amount for name, amount in amounts.items()}
     if cost.microdollars is not None and record.cost_microdollars is not None:

@@ -13,7 +13,7 @@ from copilot.events import schema
 from copilot.events.log import EventBatch, StaleTurn, from_outside
 from copilot.models import Session, Turn
 from copilot.turns.begin import do_touch_session
-from copilot.turns.dispatch import dispatch_on_commit
+from copilot.turns.dispatch import REDISPATCH_SECONDS, dispatch_on_commit
 from copilot.turns.finish import Ending, cancelled, do_finish, failed, ran_ms
 from copilot.turns.journal import journal, touch
 
@@ -118,7 +118,7 @@ def _requeue(turn: Turn, **changes: object) -> None:
         worker=None,
         heartbeat_at=None,
         queued_at=db_now(),
-        dispatched_at=db_now(),
+        redispatch_at=seconds_ago(-REDISPATCH_SECONDS),
         dispatches=0,
         running_ms=F("running_ms") + ran_ms(turn),
         **changes,

@@ -19,7 +19,7 @@ from copilot.events.log import from_outside
 from copilot.models import Message, Session, Turn
 from copilot.models.turn import LIVE
 from copilot.providers.registry import UnknownModel, check_model
-from copilot.turns.begin import do_begin_turn, do_count_message, do_touch_session
+from copilot.turns.begin import do_begin_turn, do_next_number, do_touch_session
 from copilot.turns.recover import do_take_over_if_orphaned
 
 TEXT_MAX = 64_000
@@ -148,14 +148,14 @@ def _accept(
         session=session,
         role=Message.Role.USER,
         state=Message.State.QUEUED,
-        number=do_count_message(session),
+        number=do_next_number(session),
         parts=[{"type": "text", "text": text}],
         client_id=client_id,
         request_digest=digest,
         options=options,
     )
-    message.save(force_insert=True)
     if live is not None:
+        message.save(force_insert=True)
         do_touch_session(session)
         return Accepted(message, None, position=len(waiting) + 1, waiting_for=waiting_for(live))
     turn = do_begin_turn(session, [*waiting, message], origin=origin)
