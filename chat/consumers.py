@@ -32,16 +32,7 @@ class SessionConsumer(Socket):
         self._revision = 0
         self._follower: SessionFollower | None = None
         self._following: asyncio.Task[None] | None = None
-        await self.channel_layer.group_add(session_group(self.session_id), self.channel_name)
-
-    async def disconnect(self, code: int) -> None:
-        await super().disconnect(code)
-        if hasattr(self, "_revision"):
-            await self.channel_layer.group_discard(session_group(self.session_id), self.channel_name)
-
-    async def session_changed(self, message: dict[str, Any]) -> None:
-        """A hint of the session's group."""
-        self.hint()
+        self.group = session_group(self.session_id)
 
     async def look(self) -> None:
         """Send a snapshot when the session has a newer revision than the last one sent."""
@@ -117,16 +108,7 @@ class UserConsumer(Socket):
 
     async def open(self) -> None:
         self._seen: dict[str, int] | None = None
-        await self.channel_layer.group_add(user_group(self.caller.user.pk), self.channel_name)
-
-    async def disconnect(self, code: int) -> None:
-        await super().disconnect(code)
-        if hasattr(self, "_seen"):
-            await self.channel_layer.group_discard(user_group(self.caller.user.pk), self.channel_name)
-
-    async def session_changed(self, message: dict[str, Any]) -> None:
-        """A hint of the person's group."""
-        self.hint()
+        self.group = user_group(self.caller.user.pk)
 
     async def look(self) -> None:
         """Send the sessions whose revision grew since the last look; on connect, none."""

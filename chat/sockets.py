@@ -8,12 +8,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from common.auth import Caller, authenticate_scope, still_valid
 from common.errors import AppError, Forbidden, Invalid, NotAuthenticated, NotFound
+from copilot.events.listen import listen
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +37,13 @@ class Socket(AsyncWebsocketConsumer):
     """
 
     caller: Caller
+    #: The group whose hints ask for a look; set by ``open``.
+    group: str
+    #: Channels' own listening would end connections, and refuse new ones, for as long as the layer fails.
+    channel_layer_alias = ""
 
     async def open(self) -> None:
-        """Load what the path names, or raise an AppError."""
+        """Load what the path names and name the group to listen to, or raise an AppError."""
 
     async def look(self) -> None:
         """Compare what was sent with the rows; called at least every few seconds and on every hint."""
@@ -60,6 +66,7 @@ class Socket(AsyncWebsocketConsumer):
             return await self.shut(NOT_LOGGED_IN)
         except NotFound:
             return await self.shut(NOT_THERE)
+        _ = self.spawn(listen(self.group, lambda _: self.hint()))
         _ = self.spawn(self._keep_watch())
         return None
 
@@ -71,7 +78,8 @@ class Socket(AsyncWebsocketConsumer):
     async def shut(self, code: int) -> None:
         """Close the connection with one of the documented codes."""
         self._closing = True
-        await self.close(code)
+        with suppress(OSError):  # gone already
+            await self.close(code)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` beside the frames, until the connection ends."""
@@ -98,7 +106,10 @@ class Socket(AsyncWebsocketConsumer):
         """Send one frame; after the connection began to close, nothing."""
         if not self._closing:
             self._sent_at = time.monotonic()
-            await self.send(text_data=json.dumps(frame, ensure_ascii=False, separators=(",", ":")))
+            try:
+                await self.send(text_data=json.dumps(frame, ensure_ascii=False, separators=(",", ":")))
+            except OSError:
+                self._closing = True  # the client left a moment ago; the server is about to say so
 
     async def refuse(self, error: AppError, client_id: object) -> None:
         """Answer a frame with an error; the connection goes on."""
