@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ from bench import aio, capacity, client, dispatch, procs, recovery, replay, repo
 from bench.stacks import Stack
 
 Parts = dict[str, Any]
+Part = Callable[[Stack], Coroutine[Any, Any, Any]]
 _QUICK = {
     "repeats": 1,
     "levels": (1, 10, 50),
@@ -63,55 +65,66 @@ class Runner:
             _say(f"{self.kind}: part {letter} took {time.monotonic() - started:.0f} s")
         return self.parts
 
-    def _measure(
-        self, name: str, part: Callable[[Stack], Coroutine[Any, Any, Any]], workers: int | None = None
-    ) -> None:
+    def _measure(self, parts: dict[str, Part], workers: int | None = None) -> None:
+        """Run parts one after the other on one fresh stack."""
         with self.stack(workers) as stack:
-            self.parts[name] = aio.run(_warmed(stack, part))
-        report.show(name, self.parts[name])
+            aio.run(_warm(stack))
+            for name, part in parts.items():
+                self.parts[name] = aio.run(part(stack))
+                report.show(name, self.parts[name])
 
     def part_a(self) -> None:
         """Throughput beside the floor."""
-        size = self.size
+        repeats, levels = self.size["repeats"], self.size["levels"]
         self._measure(
-            "throughput",
-            lambda stack: throughput.throughput(
-                stack, self.provider, repeats=size["repeats"], levels=size["levels"]
-            ),
+            {
+                "throughput": lambda stack: throughput.throughput(
+                    stack, self.provider, repeats=repeats, levels=levels
+                )
+            }
         )
 
     def part_b(self) -> None:
         """Lag, CPU, the most turns, memory; memory on fresh stacks, where nothing was allocated before."""
         size = self.size
-        self._measure("lag", lambda stack: throughput.lag(stack, self.provider))
-        self._measure("most_turns", lambda stack: capacity.most_turns(stack, size["steps"]))
-        self._measure("memory_follower", lambda stack: capacity.memory_of_followers(stack, size["followers"]))
-        self._measure("memory_turn", lambda stack: capacity.memory_of_turns(stack, size["live"]))
+        self._measure(
+            {
+                "lag": lambda stack: throughput.lag(stack, self.provider),
+                "most_turns": lambda stack: capacity.most_turns(stack, size["steps"]),
+            }
+        )
+        self._measure({"memory_follower": lambda stack: capacity.memory_of_followers(stack, size["followers"])})
+        self._measure({"memory_turn": lambda stack: capacity.memory_of_turns(stack, size["live"])})
 
     def part_c(self) -> None:
         """Dispatch, and the cost of an idle server."""
-        self._measure("dispatch", lambda stack: dispatch.dispatch(stack, count=self.size["turns"]))
-        self._measure("idle", lambda stack: dispatch.idle(stack, seconds=self.size["idle"]))
+        size = self.size
+        self._measure(
+            {
+                "dispatch": lambda stack: dispatch.dispatch(stack, count=size["turns"]),
+                "idle": lambda stack: dispatch.idle(stack, seconds=size["idle"]),
+            }
+        )
 
     def part_d(self) -> None:
         """A killed worker; a killed server."""
         repeats = max(5, self.size["repeats"]) if self.size["repeats"] > 1 else 1
         if self.kind == "embedded":
-            self._measure("recovery", lambda stack: recovery.kill_server(stack, repeats=repeats))
+            self._measure({"recovery": lambda stack: recovery.kill_server(stack, repeats=repeats)})
         else:
-            self._measure("recovery", lambda stack: recovery.kill_worker(stack, repeats=repeats), workers=2)
+            self._measure({"recovery": lambda stack: recovery.kill_worker(stack, repeats=repeats)}, workers=2)
 
     def part_e(self) -> None:
         """Replay of a long turn."""
-        self._measure("replay", lambda stack: replay.replay(stack, repeats=max(3, self.size["repeats"])))
+        repeats = max(3, self.size["repeats"])
+        self._measure({"replay": lambda stack: replay.replay(stack, repeats=repeats)})
 
 
-async def _warmed(stack: Stack, part: Callable[[Stack], Coroutine[Any, Any, Any]]) -> Any:
-    """Run one turn first: it waits for the workers to be there, and nothing measured is a first time."""
+async def _warm(stack: Stack) -> None:
+    """Run one turn: it waits for the workers to be there, and nothing measured is a first time."""
     load = await client.run_turns(stack.port, stack.key, 1, tokens=5, rate=100, timeout=60)
     if load.errors:
         raise stacks.NotReady(f"a first turn failed: {dict(load.errors)}")
-    return await part(stack)
 
 
 def _arguments() -> argparse.Namespace:
@@ -131,6 +144,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     wanted = "".join(letter for letter in "abcde" if letter in args.only)
     bad = False
+    busy = os.getloadavg()[0]
+    if busy > 0.3:
+        _say(f"the machine is busy (load {busy:.1f}): the figures will be worse than they are")
     with stacks.provider_process() as provider:
         for kind in ("embedded", "scaled") if args.stack == "both" else (args.stack,):
             runner = Runner(kind, provider, args)
@@ -138,7 +154,12 @@ def main() -> None:
             parts = runner.run(wanted)
             bad = bad or report.problems(parts) > 0
             if not args.quick:
-                meta = {"stack": kind, "began": began.isoformat(timespec="seconds"), "settings": stacks.LIFTED}
+                meta: dict[str, Any] = {
+                    "stack": kind,
+                    "began": began.isoformat(timespec="seconds"),
+                    "settings": stacks.LIFTED,
+                }
+                meta["load_before"] = round(busy, 2)
                 meta["workers"] = args.workers if kind == "scaled" else None
                 report.write({**meta, "machine": {**procs.machine(), **stacks.services(kind)}}, parts)
     sys.exit(1 if bad else 0)

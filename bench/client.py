@@ -64,8 +64,11 @@ class Watch:
         if seq is None:
             return
         self.turn = self.turn or frame["turn"]
-        if seq != self.seq + 1:
-            self.errors.append("repeated event" if seq <= self.seq else "missing event")
+        if seq <= self.seq:
+            self.errors.append("repeated event")
+            return
+        if seq > self.seq + 1:
+            self.errors.append("missing event")
         self.seq = seq
         self.events += 1
         self.event_times.append(now)

@@ -194,7 +194,8 @@ def _stack_section(kind: str, found: dict[str, Any]) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in machine.pop("libraries").items())
     described = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())
     workers = f", {found['workers']} worker process(es)" if found.get("workers") else ""
-    lines = [f"## {kind.capitalize()}", f"{found['began'][:10]}{workers}. {described}. {libraries}."]
+    load = f"Load average before the run: {found['load_before']}."
+    lines = [f"## {kind.capitalize()}", f"{found['began'][:10]}{workers}. {described}. {libraries}. {load}"]
     for name, (title, write_part) in _TITLES.items():
         if name in found["parts"]:
             lines.append(f"### {title}\n\n{write_part(found['parts'][name])}")
