@@ -287,17 +287,20 @@ def _sweep(*, usable: bool) -> Finding:
         return Finding("warn", "sweep", "not checked, because the database cannot be used")
     workers = Worker.objects.annotate(now=db_now()).order_by("-seen_at")
     newest = workers.values("host", "pid", "seen_at", "now").first()
-    age = (newest["now"] - newest["seen_at"]).total_seconds() if newest else None
-    if newest and age is not None and age <= SILENCE:
-        living = f"{newest['host']}:{newest['pid']} reported {max(age, 0):.1f} s ago"
-        return Finding("ok", "sweep", living)
-    ever = "no worker has reported yet" if age is None else f"no worker has reported for {age:.0f} s"
-    if not settings.EMBEDDED:
-        return Finding("FAIL", "sweep", f"{ever}, so no turn runs. Start one: `celery -A config worker`.")
-    if pid := _server_pid():
+    silence = (newest["now"] - newest["seen_at"]).total_seconds() if newest else float("inf")
+    told = (
+        f"{newest['host']}:{newest['pid']} reported {max(silence, 0):.1f} s ago"
+        if newest
+        else "nobody ever reported"
+    )
+    if settings.EMBEDDED and not (pid := _server_pid()):
+        return Finding("warn", "sweep", f"the embedded server is not running ({told}). Start it: `manage.py up`.")
+    if silence <= SILENCE:
+        return Finding("ok", "sweep", told)
+    if settings.EMBEDDED:
         mend = "Look at its log, and start it again."
-        return Finding("FAIL", "sweep", f"the embedded server (pid {pid}) is there, but {ever}. {mend}")
-    return Finding("warn", "sweep", f"the embedded server is not running; {ever}. Start it: `manage.py up`.")
+        return Finding("FAIL", "sweep", f"the embedded server (pid {pid}) does not report ({told}). {mend}")
+    return Finding("FAIL", "sweep", f"no worker runs turns ({told}). Start one: `celery -A config worker`.")
 
 
 def _server_pid() -> str:

@@ -37,11 +37,15 @@ def data_dir(settings: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def here(data_dir: Path) -> Worker:
-    """A worker that reported just now and sees the same files."""
+def here(data_dir: Path) -> Iterator[Worker]:
+    """A running server: a worker that reported just now, sees the same files and holds their lock."""
     worker = Worker.objects.create(host="here", pid=7, version="0", slots=1)
     storage.write_probe(worker.pk)
-    return worker
+    with (data_dir / "up.lock").open("w") as lock:
+        lock.write("7")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield worker
 
 
 def line(name: str, **options: Any) -> Finding:
@@ -129,33 +133,30 @@ def test_a_data_directory_that_cannot_be_written_fails(settings: Any, tmp_path: 
 
 def test_nobody_sweeps(data_dir: Path, settings: Any) -> None:
     settings.EMBEDDED = True
-    assert line("sweep").level == "warn"
-    worker = Worker.objects.create(host="here", pid=7, version="0", slots=1)
-    Worker.objects.filter(pk=worker.pk).update(seen_at=timezone.now() - timedelta(minutes=2))
+    assert "not running (nobody ever reported)" in line("sweep").sentence
+    Worker.objects.create(host="here", pid=7, version="0", slots=1)  # killed a moment ago
     found = line("sweep")
     assert found.level == "warn"
-    assert "no worker has reported for 1" in found.sentence
+    assert "not running (here:7 reported 0." in found.sentence
     assert "manage.py up" in found.sentence
 
 
-def test_a_server_that_does_not_report_is_stuck(data_dir: Path, settings: Any) -> None:
+def test_a_server_that_does_not_report_is_stuck(here: Worker, settings: Any) -> None:
     settings.EMBEDDED = True
-    with (data_dir / "up.lock").open("w") as lock:
-        lock.write("4711")
-        lock.flush()
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        found = line("sweep")
+    Worker.objects.filter(pk=here.pk).update(seen_at=timezone.now() - timedelta(minutes=2))
+    found = line("sweep")
     assert found.level == "FAIL"
-    assert "4711" in found.sentence
-    assert line("sweep").level == "warn"  # the lock is free again
+    assert "(pid 7) does not report (here:7 reported 12" in found.sentence
 
 
-def test_scaled_out_somebody_must_sweep(data_dir: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scaled_out_a_worker_must_report(data_dir: Path, settings: Any) -> None:
     settings.EMBEDDED = False
     settings.REDIS_URL = settings.REDIS_URL or "redis://127.0.0.1:9/0"
     found = line("sweep")
     assert found.level == "FAIL"
     assert "celery -A config worker" in found.sentence
+    Worker.objects.create(host="there", pid=8, version="0", slots=1)
+    assert line("sweep").level == "ok"
 
 
 # --- Redis --------------------------------------------------------------------------------------
