@@ -91,15 +91,15 @@ def test_a_turn_over_its_time_fails(settings: Settings) -> None:
 def test_a_turn_that_no_worker_heard_of_is_told_again_and_more_rarely(told: list[uuid.UUID]) -> None:
     turn = make_turn()
     assert sweep() == {}, "it was told a moment ago"
-    backdate(turn, queued_at=timedelta(seconds=3))
+    Turn.objects.update(redispatch_at=F("redispatch_at") - timedelta(seconds=3))
     assert sweep() == {"undispatched": 1}
     assert sweep() == {}
-    Turn.objects.update(dispatched_at=F("dispatched_at") - timedelta(seconds=3))
+    Turn.objects.update(redispatch_at=F("redispatch_at") - timedelta(seconds=3))
     assert sweep() == {}, "four seconds the second time"
-    Turn.objects.update(dispatched_at=F("dispatched_at") - timedelta(seconds=2))
+    Turn.objects.update(redispatch_at=F("redispatch_at") - timedelta(seconds=2))
     assert sweep() == {"undispatched": 1}
     assert told == [turn.id, turn.id]
-    Turn.objects.update(dispatches=30, dispatched_at=timezone.now() - timedelta(seconds=65))
+    Turn.objects.update(dispatches=30, redispatch_at=timezone.now() - timedelta(seconds=1))
     assert sweep() == {"undispatched": 1}, "never given up"
 
 
@@ -107,7 +107,7 @@ def test_a_turn_whose_probation_is_over_is_told(told: list[uuid.UUID]) -> None:
     turn = make_turn()
     Turn.objects.update(not_before=timezone.now() + timedelta(seconds=5))
     assert sweep() == {}
-    Turn.objects.update(not_before=timezone.now() - timedelta(seconds=1))
+    Turn.objects.update(not_before=timezone.now() - timedelta(seconds=1), redispatch_at=timezone.now())
     assert sweep() == {"undispatched": 1}
     assert told == [turn.id]
 
@@ -115,7 +115,7 @@ def test_a_turn_whose_probation_is_over_is_told(told: list[uuid.UUID]) -> None:
 def test_nobody_is_told_while_all_slots_are_taken(told: list[uuid.UUID]) -> None:
     make_running()
     turn = make_turn()
-    backdate(turn, queued_at=timedelta(minutes=1))
+    Turn.objects.filter(pk=turn.pk).update(redispatch_at=timezone.now() - timedelta(minutes=1))
     busy = worker(slots=1)
     assert sweep() == {}
     Worker.objects.filter(pk=busy.pk).update(slots=2)
@@ -126,7 +126,7 @@ def test_nobody_is_told_while_all_slots_are_taken(told: list[uuid.UUID]) -> None
 def test_slots_of_a_lost_worker_do_not_count(told: list[uuid.UUID]) -> None:
     make_running()
     turn = make_turn()
-    backdate(turn, queued_at=timedelta(minutes=1))
+    Turn.objects.filter(pk=turn.pk).update(redispatch_at=timezone.now() - timedelta(minutes=1))
     Worker.objects.filter(pk=worker(slots=1).pk).update(seen_at=timezone.now() - timedelta(minutes=1))
     assert sweep() == {"undispatched": 1}
 
