@@ -11,6 +11,7 @@ from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from common.db import db
+from copilot.diagnostics.storage import storage_problem
 
 logger = logging.getLogger(__name__)
 
@@ -60,5 +61,13 @@ def _database() -> str:
     return ""
 
 
+def _storage() -> str:
+    """Return which living workers keep their files elsewhere, or an empty string."""
+    try:
+        return storage_problem()
+    except DatabaseError:
+        return ""  # what is wrong then is the database
+
+
 #: Each returns a problem, or an empty string; run in a database thread.
-CHECKS: dict[str, Callable[[], str]] = {"database": _database}
+CHECKS: dict[str, Callable[[], str]] = {"database": _database, "storage": _storage}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from copilot.diagnostics import doctor, storage
@@ -97,6 +98,15 @@ def test_a_worker_that_sees_other_files_is_named(here: Worker) -> None:
     assert "elsewhere:8" in found.sentence
     assert "here:7" not in found.sentence
     assert "elsewhere:8" in storage.storage_problem()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_host_with_other_files_is_not_ready(here: Worker, client: Client) -> None:
+    assert client.get("/readyz").status_code == 200
+    Worker.objects.create(host="elsewhere", pid=8, version="0", slots=1)
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "elsewhere:8" in answer.json()["problems"]["storage"]
 
 
 def test_a_worker_that_is_gone_needs_no_probe(here: Worker) -> None:
