@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 # The newest Python that every dependency is known to work with.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
+PIP := $(PY) -m pip install -qq --disable-pip-version-check --require-hashes
 
 .PHONY: help run test lint bench check
 .DEFAULT_GOAL := help
