@@ -198,6 +198,9 @@ async def _round_trip() -> None:
 
 def _storage(*, usable: bool) -> Finding:
     folder = Path(settings.DATA_DIR)
+    if usable and (elsewhere := workers_elsewhere()):
+        mend = "Mount the same storage at DATA_DIR on every web and worker host."
+        return Finding("FAIL", "storage", f"DATA_DIR ({folder}) is not that of {', '.join(elsewhere)}. {mend}")
     if not folder.exists():
         return Finding("warn", "storage", f"DATA_DIR ({folder}) is not there yet; the first process creates it")
     probe = folder / f".doctor-{os.getpid()}"
@@ -207,9 +210,6 @@ def _storage(*, usable: bool) -> Finding:
     except OSError as error:
         mend = "Give this user the right to write there, or set DATA_DIR to another directory."
         return Finding("FAIL", "storage", f"DATA_DIR ({folder}) cannot be written ({_reason(error)}). {mend}")
-    if usable and (elsewhere := workers_elsewhere()):
-        mend = "Mount the same storage at DATA_DIR on every web and worker host."
-        return Finding("FAIL", "storage", f"DATA_DIR ({folder}) is not that of {', '.join(elsewhere)}. {mend}")
     return Finding("ok", "storage", f"DATA_DIR ({folder}) can be written")
 
 
