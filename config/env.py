@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -80,7 +81,8 @@ class Reader:
         """A database URL as Django's database settings."""
         url = self.text(name, default)
         try:
-            settings: dict[str, Any] = self._env.db_url_config(url)
+            with warnings.catch_warnings(action="ignore"):  # what it warns of is said below, in one line
+                settings: dict[str, Any] = self._env.db_url_config(url)
         except Exception as error:
             raise BadSetting(name, "expected a URL such as postgres://user:password@host/name.") from error
         if settings.get("ENGINE") not in ("django.db.backends.sqlite3", "django.db.backends.postgresql"):
