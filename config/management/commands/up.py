@@ -158,7 +158,7 @@ async def _serve(listener: socket.socket) -> None:
     stopping = asyncio.create_task(server.asked_to_stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
     await asyncio.gather(here.stop(), serving)
-    _stop_consuming(consuming)
+    _stop_consuming(app, consuming)
 
 
 def _consume(app: Any) -> None:
@@ -166,8 +166,11 @@ def _consume(app: Any) -> None:
     app.WorkController(without_gossip=True, without_mingle=True, without_heartbeat=True).start()
 
 
-def _stop_consuming(consuming: threading.Thread) -> None:
+def _stop_consuming(app: Any, consuming: threading.Thread) -> None:
     from celery.worker import state
 
     state.should_stop = 0  # type: ignore[assignment] # Celery's own convention: an exit code
+    # It looks after it had a message or two seconds, then waits for one more. Nothing is admitted any more.
+    for _ in range(2):
+        app.send_task("copilot.run_turn", args=[""])
     consuming.join(3)
