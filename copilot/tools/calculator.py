@@ -28,7 +28,7 @@ BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 
 
-def _round(value: Number, digits: int = 0) -> Number:
+def _round(value: Number, digits: Number = 0) -> Number:
     """Round to ``digits`` places; Python itself would compute 10 ** 10 ** 10 to round an integer to as many."""
     if not isinstance(digits, int) or abs(digits) > DIGITS_MAX:
         raise ToolError(f"round takes a whole number of places, at most {DIGITS_MAX}.")

@@ -45,6 +45,11 @@ def worker(slots: int) -> Worker:
     return Worker.objects.create(host="h", pid=1, version="1", slots=slots)
 
 
+def wait(seconds: float) -> None:
+    """Let this much time pass for turns that wait to be heard of."""
+    Turn.objects.update(redispatch_at=F("redispatch_at") - timedelta(seconds=seconds))
+
+
 def test_nothing_to_do() -> None:
     make_running()
     make_running().answer()
@@ -105,6 +110,7 @@ def test_a_turn_that_no_worker_heard_of_is_told_again_and_more_rarely(told: list
 
 def test_a_turn_whose_probation_is_over_is_told(told: list[uuid.UUID]) -> None:
     turn = make_turn()
+    wait(60)
     Turn.objects.update(not_before=timezone.now() + timedelta(seconds=5))
     assert sweep() == {}
     Turn.objects.update(not_before=timezone.now() - timedelta(seconds=1), redispatch_at=timezone.now())
