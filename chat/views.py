@@ -43,12 +43,12 @@ def session_page(request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
     """Show one session with its newest messages, or with those before ``?before=seq``."""
     user = _user(request)
     session = _session(user, session_id)
-    default_model = registry.default_model()
+    model = session.model or registry.default_model()
     context = {
         "session": session,
         "groups": _sidebar(user),
-        "default_model": default_model,
-        "demo": is_demo(session.model or default_model),
+        "model": model,
+        "demo": is_demo(model),
         **_messages(request, session),
     }
     return render(request, "session.html", context)

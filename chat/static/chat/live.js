@@ -83,7 +83,10 @@ export class LiveTurn {
   }
 
   drawByline(entry, demo) {
-    if (!demo || entry.byline) return;
+    if (demo === Boolean(entry.byline)) return;
+    entry.byline?.remove(); // the turn's model was not known when it was drawn
+    entry.byline = null;
+    if (!demo) return;
     entry.byline = element("p", "byline");
     entry.byline.append(element("span", "tag", "demo"));
     entry.article.querySelector("h2").after(entry.byline);

@@ -21,7 +21,7 @@ const composer = new Composer(byId("composer"), data.session, send);
 const turns = new Map(); // id -> {fold, live, model}; `live` is null once the server's own rendering is there
 let active = null; // the turn that has not ended: {id, status?, model?}
 let queue = []; // messages that wait: {id, text, held}
-let sessionModel = "";
+let sessionModel = data.model;
 let revision = Number(data.revision);
 let syncedRevision = "newer" in data ? -1 : revision;
 let stopping = null; // {turn, clientId}
@@ -90,7 +90,7 @@ function statusLabel({ state, attempt }) {
 }
 
 function isDemo(model) {
-  return (model || data.defaultModel).startsWith("demo/");
+  return model.startsWith("demo/");
 }
 
 function announce(text) {
@@ -148,7 +148,7 @@ function onFrame(frame) {
 function onSnapshot(snapshot) {
   if (snapshot.revision < revision) return;
   revision = snapshot.revision;
-  sessionModel = snapshot.model ?? "";
+  sessionModel = snapshot.model ?? data.model;
   setTitle(snapshot.title);
   const turn = snapshot.active_turn;
   active = turn && !turns.get(turn.id)?.fold.isOver ? turn : null;
