@@ -167,11 +167,16 @@ def problems(parts: dict[str, Any]) -> int:
 
 
 def write(meta: dict[str, Any], parts: dict[str, Any]) -> None:
-    """Write ``<date>-<stack>.json``, parts that were not run now kept from the same day, and the page."""
+    """Write ``<date>-<stack>.json``, parts measured alike on the same day kept, and the page."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}-{meta['stack']}.json"
-    earlier = json.loads(path.read_text())["parts"] if path.exists() else {}
-    path.write_text(json.dumps({**meta, "parts": {**earlier, **parts}}, indent=1) + "\n")
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    # One heading describes all parts, so only what was measured in the same way may stay under it.
+    alike = all(earlier.get(name) == meta[name] for name in ("workers", "settings", "machine"))
+    kept = earlier["parts"] if earlier and alike else {}
+    if kept:
+        meta = {**meta, "load_before": max(meta["load_before"], earlier.get("load_before", 0))}
+    path.write_text(json.dumps({**meta, "parts": {**kept, **parts}}, indent=1) + "\n")
     (RESULTS / "README.md").write_text(_page())
 
 
@@ -194,7 +199,7 @@ def _stack_section(kind: str, found: dict[str, Any]) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in machine.pop("libraries").items())
     described = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())
     workers = f", {found['workers']} worker process(es)" if found.get("workers") else ""
-    load = f"Load average before the run: {found['load_before']}."
+    load = f"Highest load average before a run: {found.get('load_before', 'not noted')}."
     lines = [f"## {kind.capitalize()}", f"{found['began'][:10]}{workers}. {described}. {libraries}. {load}"]
     for name, (title, write_part) in _TITLES.items():
         if name in found["parts"]:
