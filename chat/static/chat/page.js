@@ -68,7 +68,7 @@ function workingLabel(fold) {
   if (!fold) return "";
   if (fold.status) return statusLabel(fold.status);
   const open = fold.openParts.at(-1);
-  if (open) return open.type === "text" && open.version > 0 ? null : "Thinking…";
+  if (open) return open.type === "text" && open.version > 0 ? null : ""; // thoughts have a line of their own
   const running = (fold.messages.at(-1)?.parts ?? []).filter((part) => part.state?.startsWith("input-"));
   return running.length ? `Running ${running.map((part) => part.toolName).join(", ")}…` : "";
 }
