@@ -34,6 +34,12 @@ class SessionConsumer(Socket):
         self._following: asyncio.Task[None] | None = None
         self.group = session_group(self.session_id)
 
+    def hint(self) -> None:
+        """A turn may have begun: look for it at once, and for everything else soon."""
+        if self._follower is not None:
+            self._follower.look_for_turns()
+        super().hint()
+
     async def look(self) -> None:
         """Send a snapshot when the session has a newer revision than the last one sent."""
         revision, snapshot = await db(self._read, self._revision)

@@ -6,6 +6,8 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from common.db import db
@@ -13,6 +15,7 @@ from common.markdown import Block, BlockRenderer
 from copilot.events.follow import Beat, follow
 from copilot.events.log import read_events
 from copilot.models import Turn
+from copilot.models.turn import LIVE
 
 Push = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -20,6 +23,14 @@ Push = Callable[[dict[str, Any]], Awaitable[None]]
 LOOK_SECONDS = 5.0
 #: Characters from which on a text is rendered in a thread, so that the event loop stays quick.
 LARGE = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A turn and when it was created: a place in the order of a session's turns."""
+
+    turn_id: uuid.UUID
+    created_at: datetime
 
 
 class SessionFollower:
@@ -35,6 +46,7 @@ class SessionFollower:
 
     def look_for_turns(self) -> None:
         """Something changed in the session: a new turn may have begun."""
+        self._idle.clear()
         self._news.set()
 
     async def caught_up(self) -> None:
@@ -48,14 +60,15 @@ class SessionFollower:
     async def run(self, turn_id: uuid.UUID | None, after: int) -> None:
         """Follow ``turn_id`` after ``after``, or the live turn from its beginning, then every later turn."""
         self._idle.clear()
-        turn_id, newest = await db(self._where_to_begin, turn_id, pool="follow")
-        if turn_id is not None:
-            await self._follow_turn(turn_id, after)
+        first, newest = await db(self._where_to_begin, turn_id, pool="follow")
+        if first is not None:
+            await self._follow_turn(first, after)
         while True:
             self._news.clear()
             later = await db(self._turns_after, newest, pool="follow")
-            for turn_id, newest in later:  # noqa: B007 - the last one is where the next look begins
-                await self._follow_turn(turn_id, 0)
+            for begun in later:
+                newest = begun
+                await self._follow_turn(begun.turn_id, 0)
             if later:
                 continue
             self._idle.set()
@@ -66,20 +79,22 @@ class SessionFollower:
                 pass
             self._idle.clear()
 
-    def _where_to_begin(self, turn_id: uuid.UUID | None) -> tuple[uuid.UUID | None, Any]:
-        turns = Turn.objects.filter(session_id=self._session_id)
-        if turn_id is not None:
-            return turn_id, turns.values_list("created_at", flat=True).get(pk=turn_id)
-        newest = turns.order_by("-created_at").first()
+    def _where_to_begin(self, turn_id: uuid.UUID | None) -> tuple[uuid.UUID | None, Begun | None]:
+        turns = Turn.objects.filter(session_id=self._session_id).order_by("-created_at")
+        turns = turns.filter(pk=turn_id) if turn_id is not None else turns
+        newest = turns.values_list("pk", "created_at", "status").first()
         if newest is None:
             return None, None
-        return (newest.pk if newest.is_live else None), newest.created_at
+        pk, created_at, status = newest
+        return (pk if turn_id is not None or status in LIVE else None), Begun(pk, created_at)
 
-    def _turns_after(self, created_at: Any) -> list[tuple[uuid.UUID, Any]]:
+    def _turns_after(self, newest: Begun | None) -> list[Begun]:
         turns = Turn.objects.filter(session_id=self._session_id).order_by("created_at")
-        if created_at is not None:
-            turns = turns.filter(created_at__gt=created_at)
-        return list(turns.values_list("pk", "created_at")[:20])
+        if newest is not None:
+            # The turn itself is left out by its id: SQLite compares times as texts, and the same time may be
+            # written with and without its fraction.
+            turns = turns.filter(created_at__gte=newest.created_at).exclude(pk=newest.turn_id)
+        return [Begun(*row) for row in turns.values_list("pk", "created_at")[:20]]
 
     async def _follow_turn(self, turn_id: uuid.UUID, after: int) -> None:
         turn = str(turn_id)

@@ -27,6 +27,8 @@ FRAMES_SECONDS = 10.0
 FRAME_LENGTH_MAX = 1_000_000
 #: Seconds between two looks at the rows and the caller's rights; also the longest silence.
 CHECK_SECONDS = 4.0
+#: Seconds to wait after a hint, so that changes that come together are read together.
+COALESCE_SECONDS = 0.05
 
 
 class Socket(AsyncWebsocketConsumer):
@@ -146,6 +148,8 @@ class Socket(AsyncWebsocketConsumer):
                     await self._hint.wait()
             except TimeoutError:
                 pass
+            if self._hint.is_set():
+                await asyncio.sleep(COALESCE_SECONDS)
             self._hint.clear()
             now = time.monotonic()
             if now - checked >= CHECK_SECONDS:

@@ -112,8 +112,11 @@ def _queued(message: Message, position: int) -> Object:
 def accepted_object(accepted: Accepted) -> Object:
     """Return what became of a message that was sent: a turn began, or it waits."""
     if not accepted.queued or accepted.position is None:
-        turn = turn_object(accepted.turn) if accepted.turn else None
-        return {"queued": False, "message": _message(accepted.message), "turn": turn}
+        return {
+            "queued": False,
+            "message": _message(accepted.message),
+            "turn": _turn_of_accepted(accepted.turn, accepted) if accepted.turn else None,
+        }
     return {
         "queued": True,
         "message": _queued(accepted.message, accepted.position),
@@ -123,14 +126,23 @@ def accepted_object(accepted: Accepted) -> Object:
     }
 
 
+def _turn_of_accepted(turn: Turn, accepted: Accepted) -> Object:
+    """A turn that began this moment has said and used nothing: there is no need to look."""
+    return turn_object(turn) if accepted.repeated else _turn(turn, accepted.answers, [])
+
+
 # --- turns -----------------------------------------------------------------------------------
 
 
 def turn_object(turn: Turn) -> Object:
     """Return one turn. While it runs, ``text`` is that of its finished messages; its events have the rest."""
-    messages = list(turn.messages.settled().order_by("seq"))
+    messages = turn.messages.settled().order_by("seq")
+    records = UsageRecord.objects.filter(turn=turn).order_by("fence", "step")
+    return _turn(turn, list(messages), list(records))
+
+
+def _turn(turn: Turn, messages: Sequence[Message], records: Sequence[UsageRecord]) -> Object:
     written = [message for message in messages if message.role == Message.Role.ASSISTANT]
-    records = list(UsageRecord.objects.filter(turn=turn).order_by("fence", "step"))
     shown: Object = {
         "id": str(turn.id),
         "session": str(turn.session_id),

@@ -17,6 +17,8 @@ from copilot.turns.journal import journal
 
 #: Candidates looked at for one slot; those that another worker takes meanwhile are passed over.
 CANDIDATES = 8
+#: How often the list is read again when other workers took all of them; the sweep looks after the rest.
+ROUNDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,17 @@ class Claim:
 
 
 def claim_next(worker_id: uuid.UUID) -> Claim | None:
-    """Claim the oldest waiting turn of the person with the fewest running; None when there is none to take."""
-    for turn_id, session_id, user_id in _candidates():
-        if claim := _claim(worker_id, turn_id, session_id, user_id):
-            return claim
+    """Claim the oldest waiting turn of the person with the fewest running; None when there is none to take.
+
+    When others were faster with all candidates, there may be more: this hint may be the last one of a turn.
+    """
+    for _ in range(ROUNDS):
+        candidates = _candidates()
+        for turn_id, session_id, user_id in candidates:
+            if claim := _claim(worker_id, turn_id, session_id, user_id):
+                return claim
+        if not candidates:
+            break
     return None
 
 
@@ -56,7 +65,7 @@ def _candidates() -> list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]:
 @transact
 def _claim(worker_id: uuid.UUID, turn_id: uuid.UUID, session_id: uuid.UUID, user_id: uuid.UUID) -> Claim | None:
     session = Session.objects.select_for_update(of=("self",), no_key=True, skip_locked=True).filter(pk=session_id)
-    if session.first() is None or not _has_slot(user_id):
+    if session.values_list("pk").first() is None or not _has_slot(user_id):
         return None
     now = db_now()
     claimed = (
@@ -75,13 +84,13 @@ def _claim(worker_id: uuid.UUID, turn_id: uuid.UUID, session_id: uuid.UUID, user
     )
     if claimed != 1:
         return None
-    turn = Turn.objects.get(pk=turn_id)
+    fence, attempt, sealed_seq = Turn.objects.values_list("fence", "attempt", "sealed_seq").get(pk=turn_id)
     batch = EventBatch.after_log(turn_id)
-    if batch.seq > turn.sealed_seq:
-        batch.append(schema.rollback(turn.sealed_seq))
+    if batch.seq > sealed_seq:
+        batch.append(schema.rollback(sealed_seq))
         batch.write()
-    journal(turn_id, "claimed", worker=str(worker_id), fence=turn.fence, attempt=turn.attempt)
-    return Claim(turn_id, session_id, user_id, turn.fence, batch.seq)
+    journal(turn_id, "claimed", worker=str(worker_id), fence=fence, attempt=attempt)
+    return Claim(turn_id, session_id, user_id, fence, batch.seq)
 
 
 def _has_slot(user_id: uuid.UUID) -> bool:
@@ -89,5 +98,5 @@ def _has_slot(user_id: uuid.UUID) -> bool:
     limit = settings.TURNS_PER_USER_MAX
     if not limit:
         return True
-    User.objects.select_for_update(of=("self",), no_key=True).filter(pk=user_id).first()
+    User.objects.select_for_update(of=("self",), no_key=True).filter(pk=user_id).values_list("pk").first()
     return Turn.objects.filter(Q(status=Turn.Status.RUNNING), user_id=user_id).count() < limit

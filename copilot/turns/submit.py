@@ -6,6 +6,7 @@ import hashlib
 import json
 import uuid
 import zoneinfo
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from django.conf import settings
 from common.db import transact
 from common.errors import Conflict, Invalid, NotFound, TooLarge
 from common.ids import as_uuid
-from common.text import storable
+from common.text import storable, storable_json
 from copilot.events.log import from_outside
 from copilot.models import Message, Session, Turn
 from copilot.models.turn import LIVE
@@ -42,6 +43,8 @@ class Accepted:
     delivery: str = "next"
     waiting_for: str = ""
     repeated: bool = False
+    #: All messages that the new turn answers, this one last.
+    answers: Sequence[Message] = ()
 
     @property
     def queued(self) -> bool:
@@ -75,7 +78,7 @@ def submit_message(
     """
     options = {"model": model, "effort": effort, "timezone": timezone, "context": context or {}}
     _check(text, client_id, options, delivery)
-    options = {key: value for key, value in options.items() if value}
+    options = {key: storable_json(value) for key, value in options.items() if value}
     return _accept(
         user=user,
         session_id=as_uuid(session_id),
@@ -92,7 +95,8 @@ def _check(text: object, client_id: object, options: dict[str, Any], delivery: s
         raise Invalid("The message is empty: write something first.", text="empty")
     if len(text) > TEXT_MAX:
         raise TooLarge(f"The message has {len(text):,} characters; at most {TEXT_MAX:,} are accepted.")
-    if client_id is not None and not (isinstance(client_id, str) and 0 < len(client_id) <= CLIENT_ID_MAX):
+    known = isinstance(client_id, str) and 0 < len(client_id) <= CLIENT_ID_MAX and storable(client_id) == client_id
+    if client_id is not None and not known:
         raise Invalid(f"client_id must be a text of 1 to {CLIENT_ID_MAX} characters.", client_id="invalid")
     if options["effort"] and options["effort"] not in EFFORTS:
         raise Invalid(f"effort must be one of {', '.join(EFFORTS)}.", effort="invalid")
@@ -158,8 +162,9 @@ def _accept(
         message.save(force_insert=True)
         do_touch_session(session)
         return Accepted(message, None, position=len(waiting) + 1, waiting_for=waiting_for(live))
-    turn = do_begin_turn(session, [*waiting, message], origin=origin)
-    return Accepted(message, turn)
+    answers = [*waiting, message]
+    turn = do_begin_turn(session, answers, origin=origin)
+    return Accepted(message, turn, answers=answers)
 
 
 def do_lock_session(user: Any, session_id: uuid.UUID | None) -> Session:
@@ -234,4 +239,4 @@ def deliver_queued(*, user: Any, session_id: object, origin: str = "web") -> Acc
     if not waiting:
         raise Conflict("Nothing is waiting here.", code="stale")
     turn = do_begin_turn(session, waiting, origin=origin)
-    return Accepted(waiting[-1], turn)
+    return Accepted(waiting[-1], turn, answers=waiting)
