@@ -105,19 +105,22 @@ class Worker:
         """Claim one waiting turn and run it to its end; returns when it has ended. From a task's thread."""
         if self.stopping:
             return
-        asyncio.run_coroutine_threadsafe(self._run_next(), self.loop).result()
+        asyncio.run_coroutine_threadsafe(self.run_one(), self.loop).result()
 
-    async def _run_next(self) -> None:
+    async def run_one(self) -> None:
+        """Like ``run_next``, on the loop."""
         done: asyncio.Future[None] = self.loop.create_future()
         self._running.add(done)
         try:
             if not self.stopping and (claim := await db(claim_next, self.id)):
-                live = LiveTurn(claim, self.writer)
-                self.live[claim.turn_id] = live
+                if lost := self.live.get(claim.turn_id):
+                    lost.interrupt("stale")  # this process had lost the turn and has not noticed yet
+                live = self.live[claim.turn_id] = LiveTurn(claim, self.writer)
                 try:
                     await self._run(live)
                 finally:
-                    self.live.pop(claim.turn_id, None)
+                    if self.live.get(claim.turn_id) is live:
+                        del self.live[claim.turn_id]
         finally:
             self._running.discard(done)
             done.set_result(None)
@@ -202,7 +205,7 @@ class Worker:
                 continue
             try:
                 self._renew()
-            except DatabaseError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, a heart that stops loses every turn
                 logger.warning("heartbeat failed", extra={"action": "heartbeat_failed", "error": repr(error)})
             finally:
                 release_connections()
@@ -219,7 +222,7 @@ class Worker:
         held = leases.renew(
             self.id,
             progressed=progressed,
-            running=len(live),
+            live=[turn.id for turn in live],
             loop_lag_ms=int(self._lag * 1000),
             stopping=self.stopping,
         )

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from common.db import transact
 from copilot.events import schema
-from copilot.events.log import EventBatch, Row, read_events
+from copilot.events.log import EventBatch, Row, StaleTurn, read_events
 from copilot.events.schema import Chunk
 from copilot.models import Message, Session, Turn, User
 from copilot.turns import recover
@@ -117,6 +117,8 @@ class Holder:
     seq: int = -1
     steps: int = 0
     parts: int = 0
+    #: It gave the turn up by itself.
+    closed: bool = False
 
     def __post_init__(self) -> None:
         self.seq = self.claim.seq
@@ -132,6 +134,8 @@ class Holder:
 
     def write(self, write: Callable[..., T], *deltas: Chunk, **arguments: Any) -> T:
         """Run one of the engine's writes in a transaction with ``deltas`` before it."""
+        if self.closed:
+            raise StaleTurn
 
         @transact
         def run() -> tuple[int, T]:
@@ -183,11 +187,14 @@ class Holder:
 
     def finish(self, ending: Ending | None = None) -> uuid.UUID | None:
         """End the turn; return the id of the next one."""
-        return self.write(finish_held, session_id=self.claim.session_id, ending=ending or completed("stop"))
+        next_turn = self.write(finish_held, session_id=self.claim.session_id, ending=ending or completed("stop"))
+        self.closed = True
+        return next_turn
 
     def hand_back(self) -> None:
         """Queue the turn again because the worker stops."""
         self.write(recover.hand_back, session_id=self.claim.session_id)
+        self.closed = True
 
     def answer(self, text: str = "Hello.", ending: Ending | None = None) -> uuid.UUID | None:
         """Say one text and end the turn."""

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 from django.conf import settings
 
+from common.text import storable, storable_json
 from copilot.agent.live import LiveTurn
 from copilot.events import schema
 from copilot.events.log import StaleTurn
@@ -77,7 +78,9 @@ async def _run_tool(live: LiveTurn, call: ToolCall, tool: Tool, time_zone: str) 
         session_id=live.claim.session_id,
         time_zone=time_zone,
         workspace=workspace_of(live.claim.session_id),
-        progress=lambda output: live.emit(schema.tool_output_available(call.id, output, preliminary=True)),
+        progress=lambda output: live.emit(
+            schema.tool_output_available(call.id, _json_safe(output), preliminary=True)
+        ),
     )
     error = ToolCall.State.ERROR
     try:
@@ -85,7 +88,7 @@ async def _run_tool(live: LiveTurn, call: ToolCall, tool: Tool, time_zone: str) 
             output = await tool.run(context, **call.arguments)
         return CallOutcome(ToolCall.State.DONE, output=_json_safe(output))
     except ToolError as problem:
-        return CallOutcome(error, error=str(problem))
+        return CallOutcome(error, error=storable(str(problem)))
     except TimeoutError:
         return CallOutcome(error, error=f"The tool took longer than {settings.TOOL_MAX_SECONDS:g} seconds.")
     except Exception:
@@ -100,5 +103,5 @@ def workspace_of(session_id: object) -> Path:
 
 
 def _json_safe(output: Any) -> Any:
-    """Return ``output`` as JSON gives it back; a tool that returns anything else has a bug."""
-    return json.loads(json.dumps(output))
+    """Return ``output`` as JSON gives it back, fit to be stored; a tool that returns anything else has a bug."""
+    return storable_json(json.loads(json.dumps(output)))

@@ -26,22 +26,28 @@ MESSAGES_MAX = 200
 CHARACTERS_MAX = 400_000
 
 
-def earlier_messages(session_id: uuid.UUID, *, before: int | None) -> list[ModelMessage]:
-    """Return the conversation before an answer's place, oldest first, the question to it last."""
+def earlier_messages(turn: Turn, *, before: int | None) -> tuple[list[ModelMessage], int]:
+    """Return the conversation before an answer's place, oldest first, the question to it last.
+
+    The number is where that question begins: the person's messages before it were other turns' to answer, also
+    when those turns ended without saying anything.
+    """
     rows = (
         Message.objects.settled()
-        .filter(session_id=session_id, seq__lt=before)
+        .filter(session_id=turn.session_id, seq__lt=before)
         .order_by("-seq")
-        .only("role", "parts", "options", "created_at", "state")[:MESSAGES_MAX]
+        .only("role", "parts", "options", "created_at", "state", "turn_id")[:MESSAGES_MAX]
     )
     view: list[list[ModelMessage]] = []
-    size = 0
+    size = own = 0
     for message in rows:
         view.append(_of_user(message) if message.role == Message.Role.USER else _of_assistant(message))
+        own += message.turn_id == turn.id
         size += sum(len(part.text) for each in view[-1] for part in each.parts if isinstance(part, TextPart))
         if size > CHARACTERS_MAX:
             break
-    return [message for group in reversed(view) for message in group]
+    messages = [message for group in reversed(view) for message in group]
+    return messages, len(messages) - sum(len(group) for group in view[:own])
 
 
 def _of_user(message: Message) -> list[ModelMessage]:
@@ -81,7 +87,7 @@ def _by_step(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 def _shown_result(part: dict[str, Any]) -> ToolResultPart:
     if part["state"] == "output-available":
         return ToolResultPart(part["toolCallId"], part["toolName"], result_text(part.get("output")))
-    reason = part.get("errorText") or "This call was refused."
+    reason = prompt.escape(part.get("errorText") or "This call was refused.")
     return ToolResultPart(part["toolCallId"], part["toolName"], reason, is_error=True)
 
 
@@ -117,7 +123,7 @@ def step_messages(content: list[dict[str, Any]], calls: list[ToolCall]) -> list[
 def _result(call: ToolCall) -> ToolResultPart:
     if call.state == ToolCall.State.DONE:
         return ToolResultPart(call.provider_id, call.name, result_text(call.output))
-    return ToolResultPart(call.provider_id, call.name, call.error, is_error=True)
+    return ToolResultPart(call.provider_id, call.name, prompt.escape(call.error), is_error=True)
 
 
 def calls_of(turn_id: uuid.UUID, step: int) -> list[ToolCall]:

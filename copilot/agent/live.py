@@ -69,14 +69,14 @@ class LiveTurn:
         if self.first_chunk_ms is None:
             self.first_chunk_ms = max(0, int((datetime.now(UTC) - created_at).total_seconds() * 1000))
 
-    async def commit(self, write: Callable[..., Any], **arguments: Any) -> None:
+    async def commit(self, write: Callable[..., Any], *, last: bool = False, **arguments: Any) -> None:
         """Run one of the engine's fenced writes in one transaction with the deltas before it.
 
         A write that seals the events before it returns the seq up to which it does.
         """
         self.progressed = True
         sealed = await self.log.commit(
-            lambda batch: write(batch, turn_id=self.claim.turn_id, fence=self.claim.fence, **arguments)
+            lambda batch: write(batch, turn_id=self.claim.turn_id, fence=self.claim.fence, **arguments), last=last
         )
         if isinstance(sealed, int):
             self.sealed = sealed
@@ -86,9 +86,9 @@ class LiveTurn:
         if self.first_chunk_ms is not None:
             ending.fields["first_chunk_ms"] = self.first_chunk_ms
         await self.commit(
-            finish_held, session_id=self.claim.session_id, ending=ending, step=step, title=self.title
+            finish_held, last=True, session_id=self.claim.session_id, ending=ending, step=step, title=self.title
         )
 
     async def leave(self) -> None:
         """Hand the turn back to the queue because this process stops."""
-        await self.commit(hand_back, session_id=self.claim.session_id)
+        await self.commit(hand_back, last=True, session_id=self.claim.session_id)

@@ -46,6 +46,8 @@ class TurnState:
     turn: Turn
     system: str
     messages: list[ModelMessage]
+    #: Where the messages that this turn answers begin.
+    asked_from: int
     tools: dict[str, Tool]
     steps: int
     last_step: Step | None
@@ -59,11 +61,12 @@ def load(turn_id: uuid.UUID) -> TurnState:
     """Read everything the turn needs."""
     turn = Turn.objects.select_related("session").get(pk=turn_id)
     answer = Message.objects.only("id", "seq").get(turn=turn, state=Message.State.OPEN)
-    earlier = history.earlier_messages(turn.session_id, before=answer.seq)
+    earlier, asked_from = history.earlier_messages(turn, before=answer.seq)
     return TurnState(
         turn=turn,
         system=prompt.system_prompt(turn.session.instructions),
         messages=earlier + (history.committed_messages(turn) if turn.steps > 1 else []),
+        asked_from=asked_from,
         tools={tool.name: tool for tool in offered_tools(turn.model, turn.settings.get("tools"))},
         steps=turn.steps,
         last_step=Step.objects.get(turn=turn, number=turn.steps) if turn.steps else None,
@@ -104,6 +107,7 @@ async def _run(live: LiveTurn, state: TurnState) -> None:
             model=model,
             system=state.system,
             messages=tuple(state.messages),
+            asked_from=state.asked_from,
             tools=() if last else tuple(tool.spec() for tool in state.tools.values()),
             effort=state.turn.effort,
             max_output_tokens=state.turn.settings.get("max_output_tokens") or 0,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from common.text import storable
+from common.text import storable, storable_json
 from copilot.agent.live import LiveTurn
 from copilot.events import schema
 from copilot.providers.base import (
@@ -41,9 +41,9 @@ class _Call:
         text = "".join(self.pieces).strip()
         try:
             value = json.loads(text) if text else {}
-        except ValueError:
+            return storable_json(value) if isinstance(value, dict) else text
+        except (ValueError, RecursionError):
             return text
-        return value if isinstance(value, dict) else text
 
 
 @dataclass(slots=True)

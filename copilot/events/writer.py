@@ -14,9 +14,10 @@ import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import DatabaseError, IntegrityError
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
 from common.db import db_steady, release_connections, transact
+from common.errors import Busy
 from copilot.events import publish, schema
 from copilot.events.log import EventBatch, Row, StaleTurn, insert_rows
 from copilot.events.schema import Chunk
@@ -30,6 +31,11 @@ SLOWEST = 0.15
 URGENT = 0.004
 #: Seconds to wait before trying again when the database does not answer.
 RETRY = 0.25
+
+#: The database does not answer or is too busy: the same rows may be stored later.
+_AWAY = (DatabaseError, InterfaceError, Busy)
+#: These rows can never be stored: a seq is taken, or a value is none that a database can hold.
+_REFUSED = (IntegrityError, DataError, TypeError, ValueError)
 
 
 class Appender:
@@ -67,10 +73,14 @@ class Appender:
         if not self.stale:
             publish.publish_events(self.turn_id, [(None, chunk)])
 
-    async def commit(self, write: Callable[[EventBatch], T]) -> T:
+    async def commit(self, write: Callable[[EventBatch], T], *, last: bool = False) -> T:
         """Run ``write`` in one transaction with the deltas that wait, and insert its chunks last.
 
         While the database does not answer it is tried again: the turn waits, it does not fail.
+
+        Args:
+            last: the turn is given up by this write. Whatever is appended from then on goes nowhere: it must not
+                come after the end, nor take a seq from the next holder.
 
         ``write`` may run twice (contention), gets a fresh batch each time, and its result is returned. When the
         caller is cancelled meanwhile, the transaction has still ended one way or the other.
@@ -81,7 +91,7 @@ class Appender:
         async with self._committing:
             try:
                 await self._hold()
-                return await db_steady(self._commit_now, write)
+                return await db_steady(self._commit_now, write, last)
             except StaleTurn:
                 self._mark_stale()
                 raise
@@ -102,7 +112,7 @@ class Appender:
         if self.stale:
             raise StaleTurn
 
-    def _commit_now(self, write: Callable[[EventBatch], T]) -> T:
+    def _commit_now(self, write: Callable[[EventBatch], T], last: bool) -> T:
         with self._writer.lock:
             waiting, self._waiting = self._waiting, []
 
@@ -120,6 +130,8 @@ class Appender:
             with self._writer.lock:
                 self._waiting = waiting + self._waiting
             raise
+        if last:
+            self.stale = True
         return result
 
     def _release(self) -> None:
@@ -235,9 +247,9 @@ class LogWriter:
         """Write everything in one transaction; return whether the database answered."""
         try:
             _insert(taken)
-        except IntegrityError:
+        except _REFUSED:
             return self._store_one_by_one(taken)
-        except DatabaseError as error:
+        except _AWAY as error:
             return self._give_back(taken, error)
         finally:
             release_connections()
@@ -245,21 +257,23 @@ class LogWriter:
         return True
 
     def _store_one_by_one(self, taken: list[Appender]) -> bool:
-        """One of them collided: those that collide alone are stale, the others go on."""
+        """One of them was refused: those that are refused alone are stale, the others go on."""
         answered = True
         for appender in taken:
             try:
                 _insert([appender])
-            except IntegrityError:
+            except _REFUSED as error:
+                if not isinstance(error, IntegrityError):
+                    logger.exception("events cannot be stored", extra={"action": "log_write_refused"})
                 appender.settle("stale")
-            except DatabaseError as error:
+            except _AWAY as error:
                 answered = self._give_back([appender], error)
             else:
                 self._stored([appender])
         release_connections()
         return answered
 
-    def _give_back(self, taken: list[Appender], error: DatabaseError) -> bool:
+    def _give_back(self, taken: list[Appender], error: Exception) -> bool:
         logger.warning("events wait for the database", extra={"action": "log_write_failed", "error": repr(error)})
         for appender in taken:
             appender.settle("returned")

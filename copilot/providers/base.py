@@ -118,7 +118,8 @@ class ModelRequest:
     """One model call.
 
     ``model`` is the name without the provider's prefix. ``step`` counts the turn's model steps from 1 and
-    ``tries`` how often this step was tried before. ``effort`` "" sends nothing, as does "none".
+    ``tries`` how often this step was tried before. ``effort`` "" sends nothing, as does "none". The messages from
+    ``asked_from`` on are this turn's: its question, then its steps so far.
     """
 
     model: str
@@ -129,6 +130,7 @@ class ModelRequest:
     max_output_tokens: int = 0
     step: int = 1
     tries: int = 0
+    asked_from: int = 0
 
 
 # --- the stream ----------------------------------------------------------------------------

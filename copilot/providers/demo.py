@@ -99,7 +99,7 @@ class DemoProvider:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         """Yield the next step of the script that the last user messages hold."""
-        asked, done = _this_turn(request.messages)
+        asked, done = _this_turn(request.messages[request.asked_from :])
         steps = parse(asked)
         if not steps:
             async for part in _say(ANSWER, words=_ANSWER_WORDS):
@@ -183,7 +183,8 @@ def _this_turn(messages: Sequence[ModelMessage]) -> tuple[str, int]:
     asked: list[str] = []
     for message in reversed(messages):
         if message.role == "user" and _own_text(message).startswith("<server-note"):
-            continue  # a note of the server's, not a person's message
+            done += 1  # a note of the server's, after a step that said nothing that is sent back
+            continue
         if message.role == "user":
             asked.append(_own_text(message))
         elif asked:

@@ -13,6 +13,7 @@ from typing import Any
 from django.db.models import F
 
 from common.db import db_now
+from common.text import storable
 from copilot.events import schema
 from copilot.events.fold import Transcript
 from copilot.events.log import EventBatch, StaleTurn, read_events
@@ -52,7 +53,7 @@ def completed(reason: str, **fields: Any) -> Ending:
 
 def failed(code: str, detail: str, *, hint: str = "", retryable: bool = False, **fields: Any) -> Ending:
     """It cannot go on; ``code`` is a turn error code of the contract, ``detail`` a sentence for people."""
-    error = {"detail": detail, "retryable": retryable, **({"hint": hint} if hint else {})}
+    error = {"detail": storable(detail), "retryable": retryable, **({"hint": storable(hint)} if hint else {})}
     return Ending(Turn.Status.FAILED, code, error=error, fields=fields)
 
 

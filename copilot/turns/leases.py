@@ -26,11 +26,17 @@ def unregister(worker_id: uuid.UUID) -> None:
 
 @transact
 def renew(
-    worker_id: uuid.UUID, *, progressed: Sequence[uuid.UUID], running: int, loop_lag_ms: int, stopping: bool
+    worker_id: uuid.UUID,
+    *,
+    live: Sequence[uuid.UUID],
+    progressed: Sequence[uuid.UUID],
+    loop_lag_ms: int,
+    stopping: bool,
 ) -> dict[uuid.UUID, str | None]:
-    """Renew the leases of all turns of a worker in one statement.
+    """Renew the leases of a worker's turns in one statement.
 
     Args:
+        live: the turns that the process is really running; one that it gave up must lose its lease.
         progressed: the turns in which something happened since the last time.
 
     Returns:
@@ -39,13 +45,13 @@ def renew(
     changes: dict[str, Any] = {"heartbeat_at": db_now()}
     if progressed:
         changes["progress_at"] = Case(When(pk__in=progressed, then=db_now()), default=F("progress_at"))
-    held = Turn.objects.filter(status=Turn.Status.RUNNING, worker=worker_id)
-    if running:
+    held = Turn.objects.filter(status=Turn.Status.RUNNING, worker=worker_id, pk__in=live)
+    if live:
         held.update(**changes)
     Worker.objects.filter(pk=worker_id).update(
-        seen_at=db_now(), running=running, loop_lag_ms=loop_lag_ms, stopping=Value(stopping)
+        seen_at=db_now(), running=len(live), loop_lag_ms=loop_lag_ms, stopping=Value(stopping)
     )
-    if not running:
+    if not live:
         return {}
     rows = held.values_list("pk", "stop_requested_at", "stop_reason")
     return {pk: (reason or "stopped") if asked else None for pk, asked, reason in rows}

@@ -217,6 +217,8 @@ def test_accepting_ends_a_lost_turn_that_was_to_stop(session: Session) -> None:
         ({"text": "x" * (TEXT_MAX + 1)}, TooLarge, "text_too_long"),
         ({"client_id": ""}, Invalid, "invalid"),
         ({"client_id": "x" * 129}, Invalid, "invalid"),
+        ({"client_id": "a\x00b"}, Invalid, "invalid"),
+        ({"client_id": "a\ud800"}, Invalid, "invalid"),
         ({"model": "no/such"}, Invalid, "unknown_model"),
         ({"model": "demo/other"}, Invalid, "unknown_model"),
         ({"effort": "enormous"}, Invalid, "invalid"),
@@ -243,6 +245,11 @@ def test_the_longest_text_is_accepted(session: Session) -> None:
 
 def test_text_that_no_database_can_hold_is_mended(session: Session) -> None:
     assert fresh(accept(session, "a\x00b\ud800c 😀").message).text == "ab\ufffdc 😀"
+
+
+def test_a_page_that_no_database_can_hold_is_mended(session: Session) -> None:
+    accepted = accept(session, context={"url": "https://a.example/\x00", "content": "a\ud800b"})
+    assert fresh(accepted.message).options["context"] == {"url": "https://a.example/", "content": "a\ufffdb"}
 
 
 @pytest.mark.parametrize("session_id", ["not-an-id", "00000000-0000-0000-0000-000000000000", None])
