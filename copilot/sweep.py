@@ -25,7 +25,7 @@ from copilot.models import Message, Session, Turn, TurnEvent, Worker
 from copilot.models.turn import LIVE, TERMINAL
 from copilot.turns.begin import do_begin_turn
 from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed
-from copilot.turns.dispatch import REDISPATCH_MAX, REDISPATCH_SECONDS, dispatch
+from copilot.turns.dispatch import REDISPATCH_MAX, REDISPATCH_SECONDS, dispatch, run_here
 from copilot.turns.finish import Ending, do_finish, failed
 from copilot.turns.recover import take_over
 from copilot.turns.submit import do_live_turn
@@ -126,17 +126,23 @@ def _undispatched() -> int:
     if slots and Turn.objects.filter(status=Turn.Status.RUNNING).count() >= slots:
         return 0
     due = Turn.objects.claimable().filter(redispatch_at__lte=db_now()).order_by("queued_at")
-    return sum(_dispatch_again(*turn) for turn in list(due.values_list("pk", "dispatches")[:BATCH]))
+    turns = list(due.values_list("pk", "dispatches")[:BATCH])
+    told = 0
+    for turn_id, dispatches in turns:
+        if not _note_dispatch(turn_id, dispatches):
+            continue
+        told += 1
+        if not dispatch(turn_id):
+            # A broker that hangs costs seconds: it is asked once a pass.
+            run_here(len(turns))
+            break
+    return told
 
 
-def _dispatch_again(turn_id: uuid.UUID, dispatches: int) -> bool:
+def _note_dispatch(turn_id: uuid.UUID, dispatches: int) -> bool:
     wait = min(REDISPATCH_SECONDS * 2 ** min(dispatches + 1, 10), REDISPATCH_MAX)
-    told = Turn.objects.filter(pk=turn_id, status=Turn.Status.QUEUED, dispatches=dispatches).update(
-        dispatches=dispatches + 1, redispatch_at=seconds_ago(-wait)
-    )
-    if told:
-        dispatch(turn_id)
-    return bool(told)
+    waiting = Turn.objects.filter(pk=turn_id, status=Turn.Status.QUEUED, dispatches=dispatches)
+    return waiting.update(dispatches=dispatches + 1, redispatch_at=seconds_ago(-wait)) == 1
 
 
 def _stranded_messages() -> int:

@@ -16,7 +16,6 @@ import time
 import uuid
 from typing import Any
 
-from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import DatabaseError
 
@@ -26,6 +25,7 @@ from copilot.agent.live import LiveTurn
 from copilot.agent.loop import Leave, run_turn
 from copilot.diagnostics import storage
 from copilot.events import publish
+from copilot.events.listen import listen
 from copilot.events.log import StaleTurn
 from copilot.events.writer import LogWriter
 from copilot.providers.base import ProviderError
@@ -34,6 +34,7 @@ from copilot.providers.transport import close_clients
 from copilot.sweep import Sweeper
 from copilot.turns import leases
 from copilot.turns.claim import claim_next
+from copilot.turns.dispatch import set_runner
 from copilot.turns.finish import Ending, cancelled, failed
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Worker:
         storage.write_probe(self.id)
         leases.register(self.id, host=socket.gethostname(), pid=os.getpid(), version=VERSION, slots=self.slots)
         publish.set_loop(self.loop)
+        set_runner(self.run_soon)
         preload()
         self.writer.start()
         self._heart.start()
@@ -75,11 +77,12 @@ class Worker:
         self.loop.call_soon_threadsafe(self._start_listener)
 
     def _start_listener(self) -> None:
-        self._listener = self.loop.create_task(self._listen())
+        self._listener = self.loop.create_task(listen(publish.WORKERS, self._hear_stop))
 
     async def stop(self) -> None:
         """Admit nothing more and hand back every turn, in less than ten seconds. On the loop."""
         self.stopping = True
+        set_runner(None)
         await asyncio.to_thread(self._sweeper.stop)
         for live in list(self.live.values()):
             if not live.in_tools:
@@ -106,6 +109,12 @@ class Worker:
         if self.stopping:
             return
         asyncio.run_coroutine_threadsafe(self.run_one(), self.loop).result()
+
+    def run_soon(self, count: int) -> None:
+        """Claim and run up to ``count`` waiting turns that the broker cannot tell of. From any thread."""
+        for _ in range(min(count, self.slots - len(self.live))):
+            if not self.stopping:
+                asyncio.run_coroutine_threadsafe(self.run_one(), self.loop)
 
     async def run_one(self) -> None:
         """Like ``run_next``, on the loop."""
@@ -178,20 +187,10 @@ class Worker:
 
     # --- stop requests ----------------------------------------------------------------------
 
-    async def _listen(self) -> None:
-        """Hear at once of stop requests; the heartbeat hears of the same a little later."""
-        layer: Any = get_channel_layer()  # the settings always name one
-        while True:
-            try:
-                channel = await layer.new_channel()
-                await layer.group_add(publish.WORKERS, channel)
-                while True:
-                    message = await layer.receive(channel)
-                    if live := self.live.get(uuid.UUID(message["turn"])):
-                        live.interrupt("stop")
-            except Exception as error:  # noqa: BLE001 - whatever a layer raises; the heartbeat does without it
-                logger.debug("stop channel lost", extra={"action": "listener_lost", "error": repr(error)})
-                await asyncio.sleep(1)
+    def _hear_stop(self, message: dict[str, Any] | None) -> None:
+        """Stop a turn at once; the heartbeat hears of the same request a little later."""
+        if message is not None and (live := self.live.get(uuid.UUID(message["turn"]))):
+            live.interrupt("stop")
 
     # --- heartbeat --------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable
 
 from celery import current_app
 from django.conf import settings
@@ -19,20 +20,41 @@ TASK = "copilot.run_turn"
 REDISPATCH_SECONDS = 2.0
 REDISPATCH_MAX = 64.0
 
+_run: Callable[[int], None] | None = None
+
 
 def dispatch_on_commit(turn_id: uuid.UUID) -> None:
     """Tell the workers once this transaction has committed."""
-    transaction.on_commit(lambda: dispatch(turn_id), robust=True)
+    transaction.on_commit(lambda: _dispatch_or_run(turn_id), robust=True)
 
 
-def dispatch(turn_id: uuid.UUID) -> None:
-    """Tell the workers now; a broker that does not answer is logged and left to the sweep."""
+def set_runner(run: Callable[[int], None] | None) -> None:
+    """Name what runs up to so many waiting turns in this process; a process that works has such a thing."""
+    global _run
+    _run = run
+
+
+def run_here(count: int) -> None:
+    """Have up to ``count`` waiting turns run by this process, if it works: nobody else can be told of them."""
+    if _run is not None:
+        _run(count)
+
+
+def _dispatch_or_run(turn_id: uuid.UUID) -> None:
+    if not dispatch(turn_id):
+        run_here(1)
+
+
+def dispatch(turn_id: uuid.UUID) -> bool:
+    """Tell the workers now; return False when the broker does not answer: the sweep sees to the turn then."""
     try:
         current_app.send_task(TASK, args=[str(turn_id)], ignore_result=True, retry=False)
     except (OperationalError, KombuError, OSError) as error:
         logger.warning(
             "dispatch failed", extra={"action": "dispatch_failed", "turn_id": turn_id, "error": repr(error)}
         )
+        return False
+    return True
 
 
 def dispatch_waiting_on_commit(user_id: uuid.UUID) -> None:
@@ -44,4 +66,4 @@ def dispatch_waiting_on_commit(user_id: uuid.UUID) -> None:
 def _dispatch_waiting(user_id: uuid.UUID) -> None:
     waiting = Turn.objects.claimable().filter(user_id=user_id).order_by("queued_at").values_list("id", flat=True)
     for turn_id in waiting[:1]:
-        dispatch(turn_id)
+        _dispatch_or_run(turn_id)

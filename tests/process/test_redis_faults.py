@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.clients import Rest, check_session, check_turn, following, words
+from tests.process.clients import Rest, check_session, check_turn, eventually, following, words
 from tests.process.servers import RedisServer, ScaledStack
 
 pytestmark = [pytest.mark.process, pytest.mark.scaled]
@@ -48,7 +48,7 @@ async def test_emptying_redis_loses_no_turn(data_dir: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["hung", "gone"])
 async def test_turns_do_without_redis(data_dir: Path, fault: str) -> None:
-    """A turn runs through the outage; one is accepted during it and runs when Redis is back."""
+    """A turn runs through the outage; others are accepted during it, and run or are stopped, all without Redis."""
     with ScaledStack(data_dir) as stack:
         key = stack.issue_key()
         async with Rest(stack, key, timeout=30) as rest:
@@ -65,12 +65,12 @@ async def test_turns_do_without_redis(data_dir: Path, fault: str) -> None:
                 log = await check_turn(rest, running, follower)
                 lag = _worst_silence(follower.arrived, down)
                 await _check_fresh_follower(stack, key, rest, one, running)
+                later = await rest.ended(accepted, 20)
+                waited = time.monotonic() - down
+                await check_turn(rest, accepted)
+                stopped = await _stop_one(rest)
                 await asyncio.sleep(max(0, down + DOWN_SECONDS - time.monotonic()))
                 await asyncio.to_thread(_mend, stack.redis, fault)
-                back = time.monotonic()
-                later = await rest.ended(accepted, 60)
-                resumed = time.monotonic() - back
-                await check_turn(rest, accepted)
             await check_session(rest, two, ["/words 5"])
             # Everything is fast again: hints pass, followers hear at once.
             async with following(stack, key, two) as fresh:
@@ -79,14 +79,29 @@ async def test_turns_do_without_redis(data_dir: Path, fault: str) -> None:
                 await check_turn(rest, again, fresh)
         await asyncio.to_thread(stack.check_invariants)
     logger.info(
-        "redis %s for %g s: accepted in %.2f s, follower silent %.2f s at most, waiting turn ended %.1f s after",
-        fault, DOWN_SECONDS, took, lag, resumed,
+        "redis %s for %g s: accepted in %.2f s, follower silent %.2f s at most, waiting turn ended after %.1f s, "
+        "stopped in %.2f s", fault, DOWN_SECONDS, took, lag, waited, stopped,
     )  # fmt: skip
     assert took < ACCEPTED_SECONDS
     assert (ended["status"], ended["text"]) == ("completed", words(150))
     assert len({chunk["id"] for _, chunk in log if chunk["type"] == "text-start"}) == 1
     assert lag < 3.0
     assert (later["status"], later["text"]) == ("completed", words(5))
+    assert stopped < 6.0
+
+
+async def _stop_one(rest: Rest) -> float:
+    """Start a turn and stop it once it runs; return how many seconds the stop took."""
+    turn = await rest.start(await rest.new_session(), "/words 2000 50")
+
+    async def runs() -> bool:
+        return bool((await rest.get(f"turns/{turn}"))["status"] == "running")
+
+    await eventually("running turn", runs, 20)
+    asked = time.monotonic()
+    answer = await rest.http.post(f"turns/{turn}/cancel", json={})
+    assert answer.json() == {"cancelled": True, "confirmed": True, "turn": turn}
+    return time.monotonic() - asked
 
 
 def _break(redis: RedisServer, fault: str) -> None:

@@ -75,8 +75,8 @@ def test_scaled_out_needs_a_secret_key(data_dir: Path, command: list[str]) -> No
 
 @pytest.mark.parametrize("command", [WEB, WORKER], ids=["web", "worker"])
 def test_scaled_out_names_bad_values_too(data_dir: Path, command: list[str]) -> None:
-    settings = {**NOWHERE, **AS_ROOT, "DATA_DIR": str(data_dir), "SECRET_KEY": "x" * 50, "TURN_LEASE_SECONDS": "soon"}
-    assert "TURN_LEASE_SECONDS" in refusal(command, **settings)
+    settings = {**NOWHERE, **AS_ROOT, "SECRET_KEY": "x" * 50, "TURN_LEASE_SECONDS": "soon"}
+    assert "TURN_LEASE_SECONDS" in refusal(command, DATA_DIR=str(data_dir), **settings)
 
 
 def test_a_data_directory_that_cannot_be_written(tmp_path: Path) -> None:

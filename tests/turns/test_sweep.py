@@ -37,7 +37,12 @@ pytestmark = pytest.mark.django_db
 def told(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
     """The turns that workers were told of."""
     told: list[uuid.UUID] = []
-    monkeypatch.setattr(sweeping, "dispatch", told.append)
+
+    def tell(turn_id: uuid.UUID) -> bool:
+        told.append(turn_id)
+        return True
+
+    monkeypatch.setattr(sweeping, "dispatch", tell)
     return told
 
 
@@ -106,6 +111,19 @@ def test_a_turn_that_no_worker_heard_of_is_told_again_and_more_rarely(told: list
     assert told == [turn.id, turn.id]
     Turn.objects.update(dispatches=30, redispatch_at=timezone.now() - timedelta(seconds=1))
     assert sweep() == {"undispatched": 1}, "never given up"
+
+
+def test_a_broker_that_does_not_answer_is_asked_once_and_the_turns_run_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[uuid.UUID] = []
+    ran: list[int] = []
+    monkeypatch.setattr(sweeping, "dispatch", asked.append)  # None: nobody was told
+    monkeypatch.setattr(sweeping, "run_here", ran.append)
+    turns = [make_turn() for _ in range(3)]
+    wait(3)
+    assert sweep() == {"undispatched": 1}
+    assert (asked, ran) == ([turns[0].id], [3])
 
 
 def test_a_turn_whose_probation_is_over_is_told(told: list[uuid.UUID]) -> None:
