@@ -43,6 +43,7 @@ def configure(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[
     return change
 
 
+@pytest.mark.django_db  # newer Djangos ask the database whether it knows JSON
 def test_the_settings_of_the_suite_are_sound() -> None:
     assert found() == {}
     require_sound_settings()
