@@ -67,7 +67,16 @@ class ShownMessage:
 def shown_messages(messages: list[Message]) -> list[ShownMessage]:
     """Prepare settled messages of one session for the template, with one query for their turns."""
     prefetch_related_objects(messages, "turn")
-    return [_shown(message) for message in messages]
+    asked = {message.turn_id: message for message in messages if _is_of_stopped_turn(message)}
+    answered = Message.objects.settled().filter(turn__in=asked, role=Message.Role.ASSISTANT) if asked else []
+    answered_turns = {message.turn_id for message in answered}
+    unanswered = {message.id for turn_id, message in asked.items() if turn_id not in answered_turns}
+    return [_shown(message, cut=message.id in unanswered) for message in messages]
+
+
+def _is_of_stopped_turn(message: Message) -> bool:
+    stopped = message.turn is not None and message.turn.status == Turn.Status.CANCELLED
+    return stopped and message.role == Message.Role.USER
 
 
 def is_demo(model: str) -> bool:
@@ -75,9 +84,10 @@ def is_demo(model: str) -> bool:
     return model.startswith("demo/")
 
 
-def _shown(message: Message) -> ShownMessage:
+def _shown(message: Message, *, cut: bool) -> ShownMessage:
+    """``cut``: a question whose turn was stopped before it said anything; only there can the page tell."""
     answer = message.role == Message.Role.ASSISTANT
-    cut = answer and message.state != Message.State.DONE
+    cut = cut or (answer and message.state != Message.State.DONE)
     error = message.turn.public_error() if message.turn and cut else None
     cancelled = message.turn is not None and message.turn.status == Turn.Status.CANCELLED
     return ShownMessage(

@@ -91,8 +91,8 @@ TURNS = [
     '/tool calculator {"expression": "1 +"}',
     "/faillate quota",
     "/faillate overloaded 1\n/words 4",
-    "/think Only that.",
     "/fail auth",
+    "/think Only that.",
 ]
 
 
@@ -117,6 +117,23 @@ def test_a_stopped_answer_keeps_its_beginning_and_the_next_message_works(new_cha
     shown = chat.texts()
     chat.reload()
     assert chat.texts() == shown
+
+
+def test_an_answer_stopped_before_its_first_word_says_so_in_every_tab(new_chat: NewChat) -> None:
+    chat = new_chat()
+    other = chat.second_tab()
+    chat.send("/sleep 60")
+    expect(other.stop).to_be_visible()
+    chat.stop.click()
+    for tab in (chat, other):
+        expect(tab.questions.last.locator(".turn-stopped")).to_have_text("Stopped.", timeout=PATIENCE_MS)
+        tab.until_settled(0)
+    assert chat.texts() == other.texts()
+    chat.reload()
+    assert chat.texts() == other.texts()
+    chat.send("/words 3")
+    chat.until_settled(1)
+    assert chat.answer() == words(1, 3)
 
 
 def test_messages_sent_while_it_answers_wait_and_are_delivered_in_order_once(new_chat: NewChat) -> None:
@@ -189,6 +206,9 @@ def test_the_live_view_of_every_kind_of_turn_is_that_of_a_fresh_page(
     chat = new_chat()
     chat.send("/think Well.\n/words 500 20")
     chat.until_shown("w5 ")
+    chat.stop.click()
+    chat.until_over(1)
+    chat.send("/sleep 60")
     chat.stop.click()
     chat.until_over(1)
     for number, text in enumerate(TURNS, 2):

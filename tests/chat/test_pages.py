@@ -174,6 +174,18 @@ def test_a_stopped_turn_is_no_error(page: Client, session: Session) -> None:
     assert "turn-error" not in html
 
 
+def test_a_turn_that_was_stopped_before_it_said_anything_says_so_once(page: Client, session: Session) -> None:
+    silent, partial = ended(session, "cancelled", "stopped"), ended(session, "cancelled", "stopped")
+    for turn in (silent, silent, partial):
+        say(session, "user", text("please"), turn=turn)
+    say(session, "assistant", text("so far"), turn=partial, state="partial")
+    html = page.get(address(session)).content.decode()
+    second, third = (html.split("<article")[number] for number in (2, 3))
+    assert html.count("turn-stopped") == 2
+    assert "turn-stopped" in second
+    assert "turn-stopped" not in third
+
+
 def test_answers_of_the_demo_model_say_so(page: Client, session: Session) -> None:
     say(session, "assistant", text("canned"), turn=ended(session, "completed", "stop"))
     say(session, "assistant", text("real"), turn=ended(session, "completed", "stop", model="openai/x"))

@@ -11,11 +11,12 @@ const STOPPED = {
 };
 
 /** A message of a person, as the template draws it. */
-export function userArticle({ id, seq, clientId, text, pending }) {
+export function userArticle({ id, seq, turn, clientId, text, pending }) {
   const article = element("article", "message user");
   article.append(element("h2", "visually-hidden", "You"), element("div", "part said", text));
   if (id) article.dataset.id = id;
   if (seq) article.dataset.seq = seq;
+  if (turn) article.dataset.turn = turn;
   if (clientId) article.dataset.clientId = clientId;
   if (pending) article.dataset.pending = "";
   return article;
@@ -52,7 +53,8 @@ export class LiveTurn {
   drawUser(message) {
     if (this.articles.has(message)) return;
     const { id, seq, client_id: clientId, parts } = message.message;
-    const article = this.transcript.find(id, clientId) ?? userArticle({ id, seq, clientId, text: textOf(parts) });
+    const known = this.transcript.find(id, clientId);
+    const article = known ?? userArticle({ id, seq, turn: this.fold.id, clientId, text: textOf(parts) });
     article.removeAttribute("data-pending");
     this.articles.set(message, { article });
     this.transcript.append(article);
@@ -62,7 +64,8 @@ export class LiveTurn {
     let entry = this.articles.get(message);
     if (!entry) {
       const stored = message.id && this.transcript.find(message.id);
-      if (!stored && !message.parts.length && !this.fold.isOver) return;
+      const saysNothing = !message.parts.length && (!this.fold.isOver || this.fold.aborted);
+      if (!stored && saysNothing) return;
       entry = { article: stored ?? this.newArticle(message), parts: [], stored: Boolean(stored) };
       this.articles.set(message, entry);
     }
@@ -104,13 +107,13 @@ export class LiveTurn {
     shown.version = part.version;
   }
 
+  /** Below the answer, or below the question when nothing was said. */
   drawEnd() {
-    const last = [...this.articles.values()].filter((entry) => entry.parts).at(-1);
-    if (!last || last.stored || last.end) return;
     const end = this.ending();
     if (!end) return;
-    last.end = end;
-    last.article.append(end);
+    const answer = [...this.articles.values()].findLast((entry) => entry.parts);
+    const article = answer?.article ?? this.transcript.questionOf(this.fold.id);
+    if (article && !answer?.stored && !article.querySelector(".turn-stopped, .turn-error")) article.append(end);
   }
 
   ending() {

@@ -206,7 +206,7 @@ function onAck(frame) {
   const known = transcript.find(message.id, item.clientId);
   const article = known ?? userArticle({ clientId: item.clientId, text: item.text });
   article.removeAttribute("data-pending");
-  Object.assign(article.dataset, { id: message.id, seq: message.seq });
+  Object.assign(article.dataset, { id: message.id, seq: message.seq, turn: message.turn });
   if (!known) transcript.insert(article);
   if (turn?.id && !turns.get(turn.id)?.fold.isOver && !turn.finished_at) active ??= turn;
 }
@@ -272,6 +272,7 @@ async function syncOnce() {
   const before = transcript.settledSeq;
   draw(); // what came meanwhile is drawn before it may be replaced
   transcript.adopt(page.articles, (turn) => turn === active?.id);
+  draw(); // and what belongs to the messages that came
   for (const turn of turns.values()) if (turn.fold.id !== active?.id) turn.live = null;
   syncedRevision = seen;
   if (page.hasNewer && transcript.settledSeq > before) syncAgain = true;

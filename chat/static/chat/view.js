@@ -23,6 +23,11 @@ export class Transcript {
     );
   }
 
+  /** The last message of a person in a turn. */
+  questionOf(turn) {
+    return [...this.root.children].findLast((article) => article.matches(".user") && article.dataset.turn === turn);
+  }
+
   append(article) {
     if (this.root.lastElementChild !== article) this.root.append(article);
   }
