@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db import connection
+from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from common.db import db_now, transact
@@ -47,19 +49,32 @@ def claim_next(worker_id: uuid.UUID) -> Claim | None:
     return None
 
 
+#: The scheduler: who has the fewest running comes first, then who has waited longest.
+_CANDIDATES = """
+    SELECT turn.id, turn.session_id, turn.user_id
+      FROM copilot_turn AS turn
+      LEFT JOIN (SELECT user_id, COUNT(*) AS running FROM copilot_turn WHERE status = 'running' GROUP BY user_id)
+           AS busy ON busy.user_id = turn.user_id
+     WHERE turn.status = 'queued'
+       AND turn.stop_requested_at IS NULL
+       AND (turn.not_before IS NULL OR turn.not_before <= CURRENT_TIMESTAMP)
+       AND COALESCE(busy.running, 0) < %s
+     ORDER BY COALESCE(busy.running, 0), turn.queued_at, turn.id
+     LIMIT %s
+"""
+
+
 def _candidates() -> list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]:
-    running = (
-        Turn.objects.filter(status=Turn.Status.RUNNING, user=OuterRef("user"))
-        .order_by()
-        .values("user")
-        .annotate(n=Count("pk"))
-        .values("n")
-    )
-    waiting = Turn.objects.claimable().annotate(busy=Coalesce(Subquery(running), 0))
-    if settings.TURNS_PER_USER_MAX:
-        waiting = waiting.filter(busy__lt=settings.TURNS_PER_USER_MAX)
-    rows = waiting.order_by("busy", "queued_at", "pk").values_list("pk", "session_id", "user_id")
-    return list(rows[:CANDIDATES])
+    limit = settings.TURNS_PER_USER_MAX or 2**31 - 1
+    with connection.cursor() as cursor:
+        cursor.execute(_CANDIDATES, [limit, CANDIDATES])
+        rows = cursor.fetchall()
+    return [(_uuid(turn), _uuid(session), _uuid(user)) for turn, session, user in rows]
+
+
+def _uuid(value: Any) -> uuid.UUID:
+    """SQLite has no type for UUIDs and returns their text."""
+    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
 
 
 @transact
@@ -85,7 +100,8 @@ def _claim(worker_id: uuid.UUID, turn_id: uuid.UUID, session_id: uuid.UUID, user
     if claimed != 1:
         return None
     fence, attempt, sealed_seq = Turn.objects.values_list("fence", "attempt", "sealed_seq").get(pk=turn_id)
-    batch = EventBatch.after_log(turn_id)
+    # Nobody can have written before the first claim.
+    batch = EventBatch.after_log(turn_id) if fence > 1 else EventBatch(turn_id, 0)
     if batch.seq > sealed_seq:
         batch.append(schema.rollback(sealed_seq))
         batch.write()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
 
 from common.db import transact
 from common.errors import Conflict, Invalid, NotFound, TooLarge
@@ -139,10 +140,15 @@ def _accept(
     origin: str,
 ) -> Accepted:
     session = do_lock_session(user, session_id)
-    if client_id is not None and (earlier := _earlier(session, client_id, digest)):
-        return earlier
+    # One narrow look for both: most messages are new, to a session where nothing waits.
+    related = Q(state=Message.State.QUEUED)
+    if client_id is not None:
+        related |= Q(client_id=client_id)
+    known = list(session.messages.filter(related).values_list("state", "client_id"))
+    if client_id is not None and any(earlier == client_id for _, earlier in known):
+        return _earlier(session, client_id, digest)
     live = do_live_turn(session)
-    waiting = list(session.messages.queued())
+    waiting = list(session.messages.queued()) if known else []
     if live is not None and len(waiting) >= settings.PENDING_MAX:
         raise Conflict(
             f"{len(waiting)} messages are waiting already. Withdraw one, or wait for the answer.",
@@ -177,6 +183,8 @@ def do_lock_session(user: Any, session_id: uuid.UUID | None) -> Session:
 
 def do_live_turn(session: Session) -> Turn | None:
     """Return the session's live turn, taking it over first when its worker is gone. Under the lock."""
+    if not session.turns.filter(status__in=LIVE).values_list("pk")[:1]:
+        return None
     turn = session.turns.filter(status__in=LIVE).first()
     if turn is not None and do_take_over_if_orphaned(session, turn):
         turn = session.turns.filter(status__in=LIVE).first()
@@ -188,10 +196,8 @@ def waiting_for(turn: Turn) -> str:
     return "approval" if turn.status == Turn.Status.REQUIRES_ACTION else "turn"
 
 
-def _earlier(session: Session, client_id: str, digest: str) -> Accepted | None:
-    message = session.messages.filter(client_id=client_id).select_related("turn").first()
-    if message is None:
-        return None
+def _earlier(session: Session, client_id: str, digest: str) -> Accepted:
+    message = session.messages.select_related("turn").get(client_id=client_id)
     if message.request_digest != digest:
         raise Conflict(
             "This client_id was used for another message. Use a new one for each message.", code="client_id_reused"
