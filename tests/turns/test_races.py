@@ -123,7 +123,8 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def remove() -> None:
         monkeypatch.setattr(database, "_transaction", nullcontext)
-        monkeypatch.setattr(SessionQuerySet, "locked", lambda self: self)
+        for rows in (SessionQuerySet, TurnQuerySet):
+            monkeypatch.setattr(rows, "locked", lambda self: self)
 
     return remove
 
@@ -192,6 +193,7 @@ def test_a_turn_is_claimed_by_one(guarded: bool, monkeypatch: pytest.MonkeyPatch
     meet(monkeypatch, claiming, "_candidates")
     if not guarded:
         monkeypatch.setattr(TurnQuerySet, "claimable", lambda self: self.live())
+        monkeypatch.setattr(SessionQuerySet, "select_for_update", lambda self, **_: self)
     claims = race(*[lambda: claim_next(uuid.uuid4())] * 2)
     assert len([claim for claim in claims if isinstance(claim, claiming.Claim)]) == (1 if guarded else 2)
     if guarded:
@@ -272,7 +274,7 @@ def test_the_same_message_sent_twice_at_once_is_one(
     guarded: bool, no_locks: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = make_session()
-    meet(monkeypatch, submitting, "_earlier")
+    meet(monkeypatch, submitting, "do_live_turn")
     if not guarded:
         no_locks()
     results = race(*[lambda: accept(session, "once", client_id="c1")] * 2)
