@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -16,8 +15,8 @@ from tests.browser.model import Parrot
 from tests.browser.pages import PATIENCE_MS, PROBE, ChatPage, Complaints
 from tests.process import servers
 from tests.process.servers import EmbeddedServer
+from tests.run import chromium, no_chromium
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -31,7 +30,7 @@ PHONE: Any = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
     """Add the server's log to the report of a failure."""
     report: Any = yield
     if report.failed:
@@ -42,13 +41,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium. It ends with the module: its event loop must not meet that of other tests."""
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip("no Chromium is installed")
+    if reason := no_chromium():
+        pytest.skip(reason)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=OPTIONS)
-        yield chromium
-        chromium.close()
+        launched = playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +59,8 @@ def parrot() -> Iterator[Parrot]:
 @pytest.fixture(scope="module")
 def server(browser: Browser, parrot: Parrot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     """``manage.py up`` with a fresh data directory."""
-    with EmbeddedServer(tmp_path_factory.mktemp("browser") / "data", parrot.settings) as running:
+    data_dir = tmp_path_factory.mktemp("browser") / "data"
+    with EmbeddedServer(data_dir, {**parrot.settings, "SEND_RATE": "1000"}) as running:
         yield running
 
 

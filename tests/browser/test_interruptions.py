@@ -14,14 +14,17 @@ from tests.process.servers import EmbeddedServer, until
 pytestmark = pytest.mark.browser
 NewChat = Callable[..., ChatPage]
 
-LONG = "/words 200 20"
-WHOLE = words(1, 200)
+
+def ask(chat: ChatPage, count: int, *, until: int) -> None:
+    """Ask for ``count`` words, one every 20 ms, and wait until word number ``until`` is on the page."""
+    chat.send(f"/words {count} 20")
+    chat.until_shown(f"w{until} ")
 
 
-def assert_whole(chat: ChatPage) -> None:
-    """Assert that the answer to ``LONG`` is there, now and after a reload, word by word, and nothing else."""
+def assert_whole(chat: ChatPage, count: int) -> None:
+    """Assert that the words asked for are there, now and after a reload, each once, and nothing else."""
     chat.until_settled(1)
-    assert chat.answer() == WHOLE
+    assert chat.answer() == words(1, count)
     shown = chat.texts()
     assert [who for who, _ in shown] == ["user", "assistant"]
     chat.reload()
@@ -31,17 +34,16 @@ def assert_whole(chat: ChatPage) -> None:
 
 def test_a_reload_and_a_second_tab_in_the_middle_lose_and_repeat_nothing(new_chat: NewChat) -> None:
     chat = new_chat()
-    chat.send(LONG)
-    chat.until_shown("w40 ")
+    ask(chat, 200, until=40)
     other = chat.second_tab()
     other.until_shown("w60 ")
     chat.reload()
     chat.until_shown("w90 ")
     for tab in (chat, other):
         tab.until_settled(1)
-        assert_paints(tab, WHOLE)
+        assert_paints(tab, words(1, 200))
     assert chat.texts() == other.texts()
-    assert_whole(chat)
+    assert_whole(chat, 200)
 
 
 def test_a_browser_that_is_offline_while_the_rest_is_written_shows_it_when_it_is_back(
@@ -49,15 +51,14 @@ def test_a_browser_that_is_offline_while_the_rest_is_written_shows_it_when_it_is
 ) -> None:
     complaints.expect(UNREACHABLE)
     chat = new_chat()
-    chat.send(LONG)
-    chat.until_shown("w40 ")
+    ask(chat, 100, until=20)
     context.set_offline(True)
     until("end of the turn", lambda: chat.stored()["active_turn"] is None, 20)
-    assert chat.answer() != WHOLE
+    assert chat.answer() != words(1, 100)
     context.set_offline(False)
     chat.until_settled(1)
-    assert_paints(chat, WHOLE)
-    assert_whole(chat)
+    assert_paints(chat, words(1, 100))
+    assert_whole(chat, 100)
 
 
 def test_a_line_that_is_cut_in_the_middle_and_mended_brings_the_rest(
@@ -65,15 +66,14 @@ def test_a_line_that_is_cut_in_the_middle_and_mended_brings_the_rest(
 ) -> None:
     complaints.expect(UNREACHABLE)
     chat = new_chat(url=line.url)
-    chat.send(LONG)
-    chat.until_shown("w40 ")
+    ask(chat, 100, until=40)
     line.cut()
     expect(chat.connection).to_have_text("Reconnecting…", timeout=PATIENCE_MS)
     line.mend()
     expect(chat.connection).to_have_text("", timeout=PATIENCE_MS)
     chat.until_settled(1)
-    assert_paints(chat, WHOLE)
-    assert_whole(chat)
+    assert_paints(chat, words(1, 100))
+    assert_whole(chat, 100)
 
 
 def test_a_message_sent_without_a_connection_arrives_once(
@@ -118,8 +118,7 @@ def test_a_server_killed_in_the_middle_and_started_again_ends_the_answer_on_the_
 ) -> None:
     complaints.expect(UNREACHABLE)
     chat = new_chat()
-    chat.send(LONG)
-    chat.until_shown("w60 ")
+    ask(chat, 200, until=60)
     chat.page.evaluate("window.sameDocument = true")
     server.server.kill()
     expect(chat.connection).to_have_text("Reconnecting…", timeout=PATIENCE_MS)
@@ -127,5 +126,5 @@ def test_a_server_killed_in_the_middle_and_started_again_ends_the_answer_on_the_
     server.restart()
     chat.until_settled(1)
     assert chat.page.evaluate("window.sameDocument"), "the page was loaded again"
-    assert_paints(chat, WHOLE, shrinks=lambda before, after: before.startswith(after))
-    assert_whole(chat)
+    assert_paints(chat, words(1, 200), shrinks=lambda before, after: before.startswith(after))
+    assert_whole(chat, 200)
