@@ -1,7 +1,8 @@
 """Following a turn: one generator under websockets, SSE, long polls and waiters.
 
 What is right comes from reading the log alone. The turn's group only makes it fast: a hint that continues the
-cursor is passed on, any other means "read the log". On a second of silence the log is read anyway.
+cursor is passed on, any other means "read the log". After a second of silence the rows are asked anyway whether
+there is something to read.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import Any
 
 from common.db import db
 from copilot.events import schema
+from copilot.events.glance import glance
 from copilot.events.listen import listen
 from copilot.events.log import Row, read_events
 from copilot.events.publish import turn_group
 from copilot.events.schema import Chunk
 from copilot.models import Message, Turn
+from copilot.models.turn import TERMINAL
 
 PAGE = 500
 BUFFER = 256
@@ -149,7 +152,15 @@ async def follow(turn_id: uuid.UUID, after: int = 0) -> AsyncIterator[Event | Be
                 live = page.live
                 if len(page.events) < PAGE:
                     break
-            while await inbox.wait(SILENCE_RUNNING if live else SILENCE_WAITING):
+            behind = False
+            while not behind:
+                if not await inbox.wait(SILENCE_RUNNING if live else SILENCE_WAITING):
+                    beat_at = time.monotonic()
+                    yield Beat()
+                    seen = await glance(turn_id)
+                    behind = seen is None or seen.newest > cursor or seen.status in TERMINAL
+                    live = seen is not None and seen.status == Turn.Status.RUNNING
+                    continue
                 if time.monotonic() - beat_at >= SILENCE_WAITING:
                     beat_at = time.monotonic()
                     yield Beat()
@@ -166,8 +177,3 @@ async def follow(turn_id: uuid.UUID, after: int = 0) -> AsyncIterator[Event | Be
                     elif seq > cursor:
                         behind = True
                         break
-                if behind:
-                    break
-            else:
-                beat_at = time.monotonic()
-                yield Beat()
