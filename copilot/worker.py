@@ -19,7 +19,7 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError
 
-from common.db import db, release_connections
+from common.db import db, db_steady, release_connections
 from common.version import VERSION
 from copilot.agent.live import LiveTurn
 from copilot.agent.loop import Leave, run_turn
@@ -36,6 +36,7 @@ from copilot.turns import leases
 from copilot.turns.claim import claim_next
 from copilot.turns.dispatch import set_runner
 from copilot.turns.finish import Ending, cancelled, failed
+from copilot.turns.sessions import forget_deleted_turn
 
 logger = logging.getLogger(__name__)
 
@@ -147,9 +148,12 @@ class Worker:
                 await live.end(ending)
         except StaleTurn:
             logger.info("turn is held by somebody else", extra={"action": "turn_stale", **ids})
+            await live.log.close()
+            await db_steady(forget_deleted_turn, live.id)
         except Exception:
             # Nothing more can be done here: the lease runs out and another worker goes on from the rows.
             logger.exception("turn could not be settled", extra={"action": "turn_unsettled", **ids})
+            await live.log.close()
         else:
             logger.info("turn left", extra={"action": "turn_left", **ids})
 

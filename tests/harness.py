@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +23,7 @@ from copilot.models import Session, Turn
 from copilot.providers.base import ModelRequest
 from copilot.providers.demo import DemoProvider
 from copilot.turns import dispatch
-from tests.factories import accept, expire_lease, fresh, give_up_worker, make_session
+from tests.factories import accept, expire_lease, give_up_worker, make_session
 
 #: Longer than anything here takes on a busy machine: reaching it is a failure.
 PATIENCE = 20.0
@@ -103,7 +103,7 @@ class Crew:
         """Send a message that starts a turn."""
         turn = await db(lambda: accept(session or make_session(), text, **over).turn)
         assert turn is not None
-        return turn
+        return await self.now(turn)
 
     async def say(self, text: str, session: Session | None = None, **over: Any) -> Turn:
         """Send a message and wait for the end of its turn."""
@@ -111,13 +111,16 @@ class Crew:
 
     async def ended(self, turn: Turn) -> Turn:
         """Wait for the turn's end and return it as it then is."""
+        await self.ended_log(turn)
+        # Its worker has still to hear of its own commit.
+        await self.true(lambda: turn.pk not in [pk for here in self.workers for pk in here.live])
+        return await self.now(turn)
+
+    async def ended_log(self, turn: Turn) -> None:
+        """Wait for the end of the turn's log."""
         async with asyncio.timeout(PATIENCE):
             async for _ in follow(turn.id):
                 continue
-            found: Turn = await db(lambda: Turn.objects.select_related("session").get(pk=turn.pk))
-            while turn.pk in [pk for here in self.workers for pk in here.live]:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)  # its worker has still to hear of its own commit
-        return found
 
     async def until(self, turn: Turn, kind: str, times: int = 1) -> None:
         """Wait until the turn's log has a chunk of this type, or so many."""
@@ -129,9 +132,15 @@ class Crew:
                         return
         raise AssertionError(f"the turn ended without {kind}")
 
+    async def true(self, check: Callable[[], bool]) -> None:
+        """Wait until ``check``, which may read rows, says so."""
+        async with asyncio.timeout(PATIENCE):
+            while not await db(check):  # noqa: ASYNC110 - there is nothing that tells of it
+                await asyncio.sleep(0.01)
+
     async def now(self, turn: Turn) -> Turn:
-        """Read the turn."""
-        return await db(fresh, turn)
+        """Read the turn, its session and its person."""
+        return await db(lambda: Turn.objects.select_related("session__user").get(pk=turn.pk))
 
 
 @pytest.fixture

@@ -102,6 +102,14 @@ class Appender:
         """Wait until everything appended so far is stored (StaleTurn as for ``commit``)."""
         await self.commit(lambda batch: None)
 
+    async def close(self) -> None:
+        """Store nothing more; what was being stored has landed when this returns. No commit may be running."""
+        with self._writer.lock:
+            self.stale = True
+            landed = self._landed = self._loop.create_future() if self._inflight else None
+        if landed is not None:
+            await landed
+
     async def _hold(self) -> None:
         """Keep the writer's hands off, and wait for what it has already taken."""
         with self._writer.lock:

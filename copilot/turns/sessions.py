@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -13,7 +14,9 @@ from django.utils import timezone
 from common.db import transact
 from common.errors import Invalid
 from common.ids import as_uuid
-from copilot.models import Session, User
+from copilot.events import publish, schema
+from copilot.events.log import EventBatch, from_outside
+from copilot.models import Session, Turn, TurnEvent, User
 from copilot.providers import registry as models
 from copilot.tools import registry as tools_registry
 from copilot.turns.begin import announce
@@ -83,18 +86,35 @@ def update_session(*, user: User, session_id: object, **changes: Any) -> Session
     return session
 
 
+@from_outside
 @transact
 def delete_session(*, user: User, session_id: object) -> None:
-    """Delete a session with everything in it. A turn that runs ends too: its worker's next write finds no row.
+    """Delete a session with everything in it. A turn that runs ends too.
+
+    Its worker writes on until it hears of it, and the log alone would let it: so the turn's next seq is taken by
+    its end, the only thing that stays, until the worker has stopped (``forget_deleted_turn``).
 
     Raises:
         NotFound: unknown, or not the user's.
     """
     session = do_lock_session(user, as_uuid(session_id))
     announce(session.id, session.user_id)
+    running = session.turns.filter(status=Turn.Status.RUNNING).values_list("pk", flat=True).first()
+    end = EventBatch.after_log(running) if running else None
     # Links between turns first: the cascade need not sort them out row by row.
     session.turns.filter(next_turn__isnull=False).update(next_turn=None)
     session.delete()
+    if end is not None:
+        end.append(schema.abort("stopped"))
+        end.write()
+        transaction.on_commit(lambda: publish.stop_requested(end.turn_id), robust=True)
+
+
+@transact
+def forget_deleted_turn(turn_id: uuid.UUID) -> None:
+    """Remove what is left of a turn's log if its session was deleted; called by the worker that ran it."""
+    if not Turn.objects.filter(pk=turn_id).exists():
+        TurnEvent.objects.filter(turn_id=turn_id).delete()
 
 
 def _of_client(user: User, client_id: str) -> Session | None:
