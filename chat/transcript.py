@@ -135,7 +135,8 @@ def _shown_tool(part: dict[str, Any]) -> ShownPart:
 
 
 def _shown_value(value: object) -> str:
-    """Show what a tool got or gave: text as it is, anything else as indented JSON, nothing as nothing."""
+    """Show what a tool got or gave, as ``values.js`` does: text as it is, anything else as indented JSON, nothing
+    as nothing. Keys are sorted, since a database may not keep their order."""
     if value is None or value == {}:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)

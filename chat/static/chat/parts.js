@@ -1,5 +1,7 @@
 // Draws the parts of a message, in the markup of the template `_message.html`.
 
+import { shownValue } from "./values.js";
+
 // Worded like TOOL_STATES in chat/transcript.py.
 const TOOL_STATES = {
   "input-streaming": "running",
@@ -99,9 +101,8 @@ class DrawnTool {
   }
 
   section(title, value) {
-    if (value === undefined || value === null || value === "") return;
-    const text = typeof value === "string" ? value : JSON.stringify(value, null, 2);
-    if (text !== "{}") this.root.append(element("h3", "", title), element("pre", "", text));
+    const text = shownValue(value);
+    if (text) this.root.append(element("h3", "", title), element("pre", "", text));
   }
 }
 

@@ -1,5 +1,7 @@
 // One websocket that comes back by itself: after a close, and after silence that a heartbeat should have broken.
 
+import { parseFrame } from "./values.js";
+
 const SILENCE_MS = 12000;
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 8000;
@@ -39,7 +41,7 @@ export class Socket {
     socket.onmessage = (message) => {
       this.failures = 0;
       this.heard();
-      this.handlers.onFrame(JSON.parse(message.data));
+      this.handlers.onFrame(parseFrame(message.data));
     };
     socket.onclose = (event) => this.lost(event.code);
   }
