@@ -22,7 +22,7 @@ lint: $(VENV)/.dev ## format, lint, types, import rules, missing migrations
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/ruff check --quiet .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-logo
 	$(PY) manage.py makemigrations --check --dry-run --settings config.settings_test
 
 bench: $(VENV)/.dev ## the benchmark (a quarter of an hour; not part of the tests)

@@ -42,7 +42,7 @@ class SessionConsumer(Socket):
 
     async def look(self) -> None:
         """Send a snapshot when the session has a newer revision than the last one sent."""
-        revision, snapshot = await db(self._read, self._revision)
+        revision, snapshot = await db(self._read, self._revision, pool="follow")
         if snapshot is None:
             return
         if self._follower is not None:

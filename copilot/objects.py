@@ -138,8 +138,8 @@ def turn_object(turn: Turn) -> Object:
     """Return one turn. While it runs, ``text`` is that of its finished messages; its events have the rest."""
     messages = turn.messages.settled().order_by("seq")
     records = UsageRecord.objects.filter(turn=turn).order_by("fence", "step")
-    never_ran = turn.status == Turn.Status.QUEUED and turn.started_at is None
-    return _turn(turn, list(messages), [] if never_ran else list(records))
+    first_step = turn.is_live and turn.steps == 0
+    return _turn(turn, list(messages), [] if first_step else list(records))
 
 
 def _turn(turn: Turn, messages: Sequence[Message], records: Sequence[UsageRecord]) -> Object:

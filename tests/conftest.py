@@ -43,8 +43,6 @@ def _clean_environment() -> Iterator[None]:
                 patch.delenv(name)
         for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"):
             patch.setattr(settings, name, "")
-        if settings.STATIC_ROOT:
-            Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # else whitenoise warns of it
         yield
 
 
