@@ -44,9 +44,9 @@ def filled(request: pytest.FixtureRequest, session: Session, make_turn: Make) ->
 
 
 def test_a_session(api: Api, filled: Session, django_assert_num_queries: Any) -> None:
-    # Login session, user; session, its live turn, what waits; the live turn's messages and usage;
-    # the newest messages.
-    with django_assert_num_queries(8):
+    # Login session, user; session, its live turn, what waits; the live turn's messages (it is in its first step
+    # and has used nothing); the newest messages.
+    with django_assert_num_queries(7):
         api.get(f"sessions/{filled.id}")
 
 
