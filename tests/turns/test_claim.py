@@ -10,6 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from copilot.models import Turn, User
+from copilot.turns import claim as claiming
 from copilot.turns.claim import Claim, claim_next
 from tests.factories import (
     accept,
@@ -128,6 +129,26 @@ def test_claiming_again_takes_back_what_no_row_keeps() -> None:
 def test_a_first_claim_takes_nothing_back() -> None:
     make_turn()
     assert kinds_of(Turn.objects.get(pk=claim().turn_id)) == []
+
+
+def test_when_others_took_all_that_was_looked_at_it_looks_again(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a worker that was told of a turn would go idle beside others that wait."""
+    monkeypatch.setattr(claiming, "CANDIDATES", 1)
+    first, second = waiting(user, seconds=20), waiting(user, seconds=10)
+    look = claiming._candidates
+    taken: list[Claim] = []
+
+    def candidates() -> list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]:
+        found = look()
+        if not taken:
+            taken.append(claiming._claim(uuid.uuid4(), *found[0]))
+        return found
+
+    monkeypatch.setattr(claiming, "_candidates", candidates)
+    assert claim().turn_id == second.id
+    assert taken[0].turn_id == first.id
 
 
 def test_a_burst_is_claimed_in_as_many_calls(user: User) -> None:

@@ -126,6 +126,18 @@ def test_a_broker_that_does_not_answer_is_asked_once_and_the_turns_run_here(
     assert (asked, ran) == ([turns[0].id], [3])
 
 
+def test_a_hint_that_nobody_followed_is_followed_here(
+    told: list[uuid.UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+    monkeypatch.setattr(sweeping, "run_here", ran.append)
+    turn = make_turn()
+    assert sweep() == {}
+    wait(3)
+    assert sweep() == {"undispatched": 1}
+    assert (told, ran) == ([turn.id], [1])
+
+
 def test_a_turn_whose_probation_is_over_is_told(told: list[uuid.UUID]) -> None:
     turn = make_turn()
     wait(60)
