@@ -133,9 +133,10 @@ def _undispatched() -> int:
             continue
         told += 1
         if not dispatch(turn_id):
-            # A broker that hangs costs seconds: it is asked once a pass.
-            run_here(len(turns))
-            break
+            break  # a broker that hangs costs seconds: it is asked once a pass
+    if turns:
+        # Nobody came for them: Celery may take half a minute to come back to a broker that was away.
+        run_here(len(turns))
     return told
 
 

@@ -112,7 +112,7 @@ class Worker:
         asyncio.run_coroutine_threadsafe(self.run_one(), self.loop).result()
 
     def run_soon(self, count: int) -> None:
-        """Claim and run up to ``count`` waiting turns that the broker cannot tell of. From any thread."""
+        """Claim and run up to ``count`` waiting turns without a message of the broker. From any thread."""
         for _ in range(min(count, self.slots - len(self.live))):
             if not self.stopping:
                 asyncio.run_coroutine_threadsafe(self.run_one(), self.loop)

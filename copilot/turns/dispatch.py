@@ -35,7 +35,7 @@ def set_runner(run: Callable[[int], None] | None) -> None:
 
 
 def run_here(count: int) -> None:
-    """Have up to ``count`` waiting turns run by this process, if it works: nobody else can be told of them."""
+    """Have up to ``count`` waiting turns run by this process, as far as it works and has room for them."""
     if _run is not None:
         _run(count)
 
