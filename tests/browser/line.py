@@ -22,6 +22,7 @@ class Line:
         self._thread = threading.Thread(target=self._loop.run_forever, name="line", daemon=True)
         self._listening: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._whole = True
         self._flowing = asyncio.Event()
         self._flowing.set()
 
@@ -43,7 +44,7 @@ class Line:
         self._loop.close()
 
     def cut(self) -> None:
-        """End every connection and refuse new ones."""
+        """End every connection, and new ones at once."""
         self._run(self._cut())
 
     def freeze(self) -> None:
@@ -59,25 +60,34 @@ class Line:
 
     async def _mend(self) -> None:
         self._flowing.set()
+        self._whole = True
         if self._listening is None:
             self._listening = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     async def _cut(self) -> None:
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
+        # Listening goes on: asyncio loses connections that arrive in the moment in which a server is closed.
+        self._whole = False
         for writer in list(self._writers):
             writer.transport.abort()
 
     async def _end(self) -> None:
         self._flowing.set()
         await self._cut()
+        listening = self._listening
+        for socket in listening.sockets if listening else ():
+            self._loop.remove_reader(socket.fileno())
         await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+        if listening:
+            listening.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
+            if not self._whole:
+                raise ConnectionError
             there, back = await asyncio.open_connection("127.0.0.1", self._server_port)
         except OSError:
+            self._writers.discard(writer)
             writer.transport.abort()  # the server is down: the page learns it as it would without a line
             return
         async with asyncio.TaskGroup() as group:
