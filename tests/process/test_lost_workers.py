@@ -1,9 +1,14 @@
-"""Worker and web processes that are killed, or stopped and continued, on PostgreSQL and Redis."""
+"""Worker and web processes that are killed, or stopped and continued, on PostgreSQL and Redis.
+
+``WORKER_KILL_ROUNDS=30`` makes a long run of the first.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -17,18 +22,21 @@ from tests.process.servers import ScaledStack, until
 pytestmark = [pytest.mark.process, pytest.mark.scaled]
 logger = logging.getLogger(__name__)
 
+ROUNDS = int(os.environ.get("WORKER_KILL_ROUNDS", "1"))
 #: Lease 5 s, found within a second, and a little for a busy machine.
 RECOVERED_SECONDS = 8.0
 
 
-async def test_turns_of_a_killed_worker_go_on_elsewhere(data_dir: Path) -> None:
+@pytest.mark.parametrize("round_", range(ROUNDS))
+async def test_turns_of_a_killed_worker_go_on_elsewhere(data_dir: Path, round_: int) -> None:
+    moment = random.SystemRandom().randint(1, 200)
     with ScaledStack(data_dir, n_workers=2) as stack:
         key = stack.issue_key()
         async with Rest(stack, key) as rest:
             session = await rest.new_session()
             async with following(stack, key, session) as follower:
                 turn = await rest.start(session, "/words 250 10")
-                await follower.until(lambda: follower.words(turn) > 20, 10)
+                await follower.until(lambda: follower.words(turn) >= moment, 10)
                 victim = await asyncio.to_thread(stack.worker_of, turn)
                 await asyncio.to_thread(victim.kill)
                 killed = time.monotonic()
@@ -39,7 +47,7 @@ async def test_turns_of_a_killed_worker_go_on_elsewhere(data_dir: Path) -> None:
                 log = await check_turn(rest, turn, follower)
             await check_session(rest, session, ["/words 250 10"])
         await asyncio.to_thread(stack.check_invariants)
-    logger.info("the follower heard nothing for %.1f s", silent)
+    logger.info("killed after %d words, the follower heard nothing for %.1f s", moment, silent)
     assert silent < RECOVERED_SECONDS
     assert (ended["status"], ended["text"]) == ("completed", words(250))
     assert rollbacks(log) == 1
