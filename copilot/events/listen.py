@@ -30,6 +30,7 @@ async def listen(group: str, take: Callable[[dict[str, Any] | None], None]) -> N
                 # A channel is kept over failures: layers do not forget one that is given up.
                 channel = channel or await layer.new_channel()
                 await layer.group_add(group, channel)
+                _raise_if_cancelled()
                 take(None)
                 while True:
                     # Never with a timeout: that would lose the subscription.
@@ -37,8 +38,16 @@ async def listen(group: str, take: Callable[[dict[str, Any] | None], None]) -> N
             except Exception as error:  # noqa: BLE001 - whatever a layer raises; who listens reads the rows without it
                 logger.debug("hints missed", extra={"action": "listener_lost", "error": repr(error)})
                 take(None)
+                _raise_if_cancelled()
                 await asyncio.sleep(RETRY_SECONDS)
     finally:
         if channel:
             with suppress(Exception):
                 await asyncio.wait_for(layer.group_discard(group, channel), LEAVE_SECONDS)
+
+
+def _raise_if_cancelled() -> None:
+    """Be cancelled after all: ``wait_for`` of Python 3.11, which redis-py connects with, may swallow that."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -41,11 +41,14 @@ def claim_next(worker_id: uuid.UUID) -> Claim | None:
     """
     for _ in range(ROUNDS):
         candidates = _candidates()
-        for turn_id, session_id, user_id in candidates:
-            if claim := _claim(worker_id, turn_id, session_id, user_id):
-                return claim
         if not candidates:
             break
+        for candidate in candidates:
+            if claim := _claim(worker_id, *candidate):
+                return claim
+        # Taken meanwhile, or their sessions are locked, by a second message perhaps: it is a matter of a moment.
+        if claim := _claim(worker_id, *candidates[0], skip_locked=False):
+            return claim
     return None
 
 
@@ -78,8 +81,16 @@ def _uuid(value: Any) -> uuid.UUID:
 
 
 @transact
-def _claim(worker_id: uuid.UUID, turn_id: uuid.UUID, session_id: uuid.UUID, user_id: uuid.UUID) -> Claim | None:
-    session = Session.objects.select_for_update(of=("self",), no_key=True, skip_locked=True).filter(pk=session_id)
+def _claim(
+    worker_id: uuid.UUID,
+    turn_id: uuid.UUID,
+    session_id: uuid.UUID,
+    user_id: uuid.UUID,
+    *,
+    skip_locked: bool = True,
+) -> Claim | None:
+    lock = Session.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
+    session = lock.filter(pk=session_id)
     if session.values_list("pk").first() is None or not _has_slot(user_id):
         return None
     now = db_now()

@@ -10,7 +10,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -388,6 +388,27 @@ async def test_a_layer_that_fails_does_not_matter(holder: Holder, monkeypatch: p
     await write(holder, 5)
     await db(holder.finish)
     assert await follower == await log_of(holder)
+
+
+@pytest.mark.parametrize("where", ["new_channel", "group_add"])
+async def test_a_layer_that_swallows_a_cancellation_keeps_no_follower(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """As redis-py does on Python 3.11 when it is cancelled just as its connection is there."""
+    await db(holder.answer)
+    layer: Any = get_channel_layer()
+    real = getattr(layer, where)
+    left = asyncio.Event()
+
+    async def swallows(*args: Any) -> Any:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE)
+        left.set()
+        return await real(*args)
+
+    monkeypatch.setattr(layer, where, swallows)
+    assert await asyncio.wait_for(collect(holder.claim.turn_id), 5) == await log_of(holder)
+    assert left.is_set()
 
 
 async def test_a_page_says_where_the_turn_is(holder: Holder) -> None:

@@ -14,13 +14,13 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connections
+from django.db import IntegrityError, connection, connections
 from pytest_django import Settings
 
 from common import db as database
 from common.errors import Conflict
 from copilot.events.log import StaleTurn, last_seq
-from copilot.models import Message, Turn, TurnEvent
+from copilot.models import Message, Session, Turn, TurnEvent
 from copilot.models.session import SessionQuerySet
 from copilot.models.turn import TurnQuerySet
 from copilot.turns import claim as claiming
@@ -198,6 +198,48 @@ def test_a_turn_is_claimed_by_one(guarded: bool, monkeypatch: pytest.MonkeyPatch
     assert len([claim for claim in claims if isinstance(claim, claiming.Claim)]) == (1 if guarded else 2)
     if guarded:
         assert Turn.objects.get(pk=turn.pk).fence == 1
+
+
+def test_a_turn_whose_session_is_locked_for_a_moment_is_not_left_waiting() -> None:
+    """A second message may hold the session's lock just when the worker comes for the first one."""
+    turn = make_turn()
+    locked, may_end = threading.Event(), threading.Event()
+
+    @database.transact
+    def busy() -> None:
+        Session.objects.locked().get(pk=turn.session_id)
+        locked.set()
+        may_end.wait(0.3)
+
+    def claim() -> Any:
+        assert locked.wait(10)
+        return claim_next(uuid.uuid4())
+
+    _, found = race(busy, claim)
+    assert isinstance(found, claiming.Claim)
+
+
+def test_others_do_not_wait_for_a_locked_session() -> None:
+    make_turn()
+    free = make_turn()
+    locked, may_end = threading.Event(), threading.Event()
+
+    @database.transact
+    def busy() -> None:
+        Session.objects.locked().get(pk=Turn.objects.exclude(pk=free.pk).get().session_id)
+        locked.set()
+        may_end.wait(1)
+
+    def claim() -> Any:
+        assert locked.wait(10)
+        try:
+            return claim_next(uuid.uuid4())
+        finally:
+            may_end.set()
+
+    if connection.vendor == "postgresql":  # SQLite has one writer
+        _, found = race(busy, claim)
+        assert found.turn_id == free.id
 
 
 @guarded
