@@ -262,6 +262,28 @@ def test_two_workers_do_not_both_take_a_persons_last_slot(
     assert (running == 1) is guarded
 
 
+@guarded
+def test_running_turns_are_counted_under_the_persons_lock(
+    guarded: bool, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has counted before either claims, unless the lock keeps the second from counting."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer: its transactions never overlap")
+    settings.TURNS_PER_USER_MAX = 1
+    user = make_user()
+    for _ in range(2):
+        make_turn(make_session(user))
+    candidates = claiming._candidates()
+    views = [candidates[:1], candidates[1:]]
+    monkeypatch.setattr(claiming, "_candidates", lambda: views.pop() if views else [])
+    if not guarded:
+        running = Turn.objects.filter(status="running", user=user)
+        monkeypatch.setattr(claiming, "_has_slot", lambda user_id: running.count() < 1)
+    meet(monkeypatch, claiming, "_has_slot")
+    race(*[lambda: claim_next(uuid.uuid4())] * 2)
+    assert Turn.objects.filter(status="running").count() == (1 if guarded else 2)
+
+
 def meet(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
     """Have two threads that call this function both return from it before either goes on."""
     barrier = threading.Barrier(2)
