@@ -28,7 +28,7 @@ FRAME_LENGTH_MAX = 1_000_000
 #: Seconds between two looks at the rows and the caller's rights; also the longest silence.
 CHECK_SECONDS = 4.0
 #: Seconds to wait after a hint, so that changes that come together are read together.
-COALESCE_SECONDS = 0.1
+COALESCE_SECONDS = 0.2
 
 
 class Socket(AsyncWebsocketConsumer):

@@ -102,11 +102,12 @@ class _Executors:
     """Threads for database work, made on first use.
 
     ``follow`` is apart and small: hundreds of followers must never hold the connections that requests need.
+    ``claim`` is one thread, so that a process does not race itself for the next turn.
     """
 
     def __init__(self) -> None:
         pool = settings.DATABASE_POOL if hasattr(settings, "DATABASE_POOL") else 8
-        self._sizes = {"work": max(1, pool // 2), "follow": max(1, pool // 4)}
+        self._sizes = {"work": max(1, pool // 2), "follow": max(1, pool // 4), "claim": 1}
         self._made: dict[str, ThreadPoolExecutor] = {}
         self._lock = threading.Lock()
 
@@ -138,7 +139,7 @@ def _call(fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -
         release_connections()
 
 
-async def db(fn: Callable[..., T], *args: Any, pool: Literal["work", "follow"] = "work", **kwargs: Any) -> T:
+async def db(fn: Callable[..., T], *args: Any, pool: Literal["work", "follow", "claim"] = "work", **kwargs: Any) -> T:
     """Run ``fn(*args, **kwargs)`` in a database thread and return what it returns.
 
     A cancellation that arrives meanwhile is raised after the call has ended, never in its middle.

@@ -33,7 +33,7 @@ from copilot.providers.registry import preload
 from copilot.providers.transport import close_clients
 from copilot.sweep import Sweeper
 from copilot.turns import leases
-from copilot.turns.claim import claim_next
+from copilot.turns.claim import Claim, claim_next
 from copilot.turns.dispatch import set_runner
 from copilot.turns.finish import Ending, cancelled, failed
 from copilot.turns.sessions import forget_deleted_turn
@@ -122,7 +122,7 @@ class Worker:
         done: asyncio.Future[None] = self.loop.create_future()
         self._running.add(done)
         try:
-            if not self.stopping and (claim := await db(claim_next, self.id)):
+            if claim := await self._claim():
                 if lost := self.live.get(claim.turn_id):
                     lost.interrupt("stale")  # this process had lost the turn and has not noticed yet
                 live = self.live[claim.turn_id] = LiveTurn(claim, self.writer)
@@ -134,6 +134,10 @@ class Worker:
         finally:
             self._running.discard(done)
             done.set_result(None)
+
+    async def _claim(self) -> Claim | None:
+        """Claim a turn, one at a time: tasks that begin together would all go for the same candidates."""
+        return None if self.stopping else await db(claim_next, self.id, pool="claim")
 
     async def _run(self, live: LiveTurn) -> None:
         """Run a turn and see it off, whatever happens to it."""

@@ -29,6 +29,8 @@ T = TypeVar("T")
 INTERVAL = 0.03
 SLOWEST = 0.15
 URGENT = 0.004
+#: Seconds between two writes for each turn that had something waiting: many streams are sent in larger pieces.
+PER_TURN = 0.0015
 #: Seconds to wait before trying again when the database does not answer.
 RETRY = 0.25
 
@@ -234,7 +236,11 @@ class LogWriter:
             started = time.monotonic()
             stored = self._store(taken)
             last = time.monotonic()
-            interval = min(max(INTERVAL, 4 * (last - started), 2 * self._lag), SLOWEST) if stored else RETRY
+            interval = self._interval(len(taken), last - started) if stored else RETRY
+
+    def _interval(self, turns: int, took: float) -> float:
+        """Seconds until the next write: longer the more turns there are, and the slower database and loop are."""
+        return min(max(INTERVAL, turns * PER_TURN, 4 * took, 2 * self._lag), SLOWEST)
 
     def _next(self, last: float, interval: float) -> list[Appender] | None:
         """Wait until it is time to write and take what waits; None when stopped and nothing is left."""

@@ -44,11 +44,16 @@ class OpenAIProvider:
         names = ToolNames(tool.name for tool in request.tools)
         body = chat_body(request, names, official=self._official)
         return stream_answer(
-            lambda: self._client().chat.completions.with_streaming_response.create(**body),
+            lambda: self._send(body),
             ChatFold(names, secret=self._key),
             secret=self._key,
             sdk_error=OpenAIError,
         )
+
+    def _send(self, body: dict[str, Any]) -> Any:
+        # The SDK walks through typed arguments value by value; ours are in their wire form already.
+        given = {"model": body["model"], "messages": [], "stream": True}
+        return self._client().chat.completions.with_streaming_response.create(**given, extra_body=body)
 
     def _client(self) -> AsyncOpenAI:
         return pooled(("openai", self._base_url, self._key, self._idle), self._make_client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import uuid
@@ -103,7 +104,7 @@ def _check(text: object, client_id: object, options: dict[str, Any], delivery: s
         raise Invalid(f"effort must be one of {', '.join(EFFORTS)}.", effort="invalid")
     if delivery not in DELIVERIES:
         raise Invalid(f"delivery must be one of {', '.join(DELIVERIES)}.", delivery="invalid")
-    if options["timezone"] and options["timezone"] not in zoneinfo.available_timezones():
+    if options["timezone"] and options["timezone"] not in _time_zones():
         raise Invalid("timezone must be a name such as Europe/Berlin.", timezone="invalid")
     _check_context(options["context"])
     if options["model"]:
@@ -111,6 +112,12 @@ def _check(text: object, client_id: object, options: dict[str, Any], delivery: s
             check_model(options["model"])
         except UnknownModel as error:
             raise Invalid(str(error), code="unknown_model", model=options["model"]) from error
+
+
+@functools.cache
+def _time_zones() -> frozenset[str]:
+    """The names of all zones; finding them means walking a directory tree."""
+    return frozenset(zoneinfo.available_timezones())
 
 
 def _check_context(context: Any) -> None:
