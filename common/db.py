@@ -139,7 +139,9 @@ def _call(fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -
         release_connections()
 
 
-async def db(fn: Callable[..., T], *args: Any, pool: Literal["work", "follow", "claim"] = "work", **kwargs: Any) -> T:
+async def db(
+    fn: Callable[..., T], *args: Any, pool: Literal["work", "follow", "claim"] = "work", **kwargs: Any
+) -> T:
     """Run ``fn(*args, **kwargs)`` in a database thread and return what it returns.
 
     A cancellation that arrives meanwhile is raised after the call has ended, never in its middle.

@@ -22,7 +22,7 @@ from copilot.events.follow import Event, follow
 from copilot.models import Session, Turn
 from copilot.providers.base import ModelRequest
 from copilot.providers.demo import DemoProvider
-from copilot.turns import dispatch
+from copilot.turns import dispatch, recover
 from tests.factories import accept, expire_lease, give_up_worker, make_session
 
 #: Longer than anything here takes on a busy machine: reaching it is a failure.
@@ -86,6 +86,11 @@ class Crew:
         for turn in turns:
             await db(expire_lease, turn.id)
             await db(give_up_worker, turn.id)
+
+    async def recover_if_running(self, turn: Turn) -> None:
+        """Have a turn taken over, unless it has ended or waits by now."""
+        await db(expire_lease, turn.id)
+        await db(lambda: recover.take_over(turn.id, lease=60))
 
     async def dismiss(self) -> None:
         """Stop everybody."""

@@ -115,7 +115,7 @@ SETS = (
         no_services,
         {"HOLDFAST_TEST_STACK": "scaled", "TEST_DATABASE_URL": POSTGRES, "TEST_REDIS_URL": REDIS},
     ),
-    TestSet("process", ["-m", "process", f"--ignore={CORPUS_TESTS}"], lambda: ""),
+    TestSet("process", ["-n", "2", "--dist", "loadfile", "-m", "process", f"--ignore={CORPUS_TESTS}"], lambda: ""),
     TestSet("browser", ["-m", "browser", f"--ignore={CORPUS_TESTS}"], no_chromium, {"CHROMIUM": chromium()}),
     TestSet("corpus", [CORPUS_TESTS], no_corpus, {"HOLDFAST_CORPUS": str(CORPUS)}),
 )
