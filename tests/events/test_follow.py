@@ -314,7 +314,7 @@ async def test_silence_has_beats(holder: Holder) -> None:
 
 async def test_a_stream_without_silence_has_beats_too(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "SILENCE_RUNNING", 60.0)
-    writing = asyncio.create_task(write(holder, 200))
+    writing = asyncio.create_task(write(holder, 100_000))  # until the beat came
     async with asyncio.timeout(PATIENCE), aclosing(follow(holder.claim.turn_id)) as items:
         async for item in items:
             if isinstance(item, Beat):
