@@ -88,7 +88,7 @@ class SessionConsumer(Socket):
     async def _send_message(self, frame: dict[str, Any]) -> None:
         fields = check(SendBody, {key: value for key, value in frame.items() if key != "type"})
         answer = await db(self._submit, fields)
-        await self.push({"type": "ack", "client_id": frame.get("client_id"), **answer})
+        await self.acknowledge(frame, answer)
 
     def _submit(self, fields: dict[str, Any]) -> dict[str, Any]:
         origin = "web" if self.caller.scopes is None else "key"
@@ -105,7 +105,7 @@ class SessionConsumer(Socket):
             return await self.refuse(error, frame.get("client_id"))
         answer = {"cancelled": result.cancelled, "confirmed": result.confirmed}
         about = {"turn": str(result.turn)} if result.turn else {}
-        await self.push({"type": "ack", "client_id": frame.get("client_id"), **answer, **about})
+        await self.acknowledge(frame, {**answer, **about})
         return None
 
 

@@ -13,16 +13,18 @@ from typing import Any
 from common.db import db
 from common.markdown import Block, BlockRenderer
 from copilot.events.follow import Beat, follow
-from copilot.events.log import read_events
+from copilot.events.log import Row, read_events
 from copilot.models import Turn
 from copilot.models.turn import LIVE
 
 Push = Callable[[dict[str, Any]], Awaitable[None]]
+#: A finished block, and the part it belongs to.
+Rendered = tuple[str, Block]
 
 #: Seconds after which a session is looked at for new turns without a hint.
 LOOK_SECONDS = 5.0
 #: Characters from which on a text is rendered in a thread, so that the event loop stays quick.
-LARGE = 8_000
+LARGE = 1_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class SessionFollower:
             for begun in later:
                 newest = begun
                 await self._follow_turn(begun.turn_id, 0)
-            if later:
+            if later or self._news.is_set():
                 continue
             self._idle.set()
             try:
@@ -114,11 +116,11 @@ class SessionFollower:
 
     async def _render_earlier(self, blocks: Blocks, turn_id: uuid.UUID, after: int) -> None:
         """Send the blocks up to ``after`` again: their frames may have been lost with the last connection."""
-        for seq, chunk in await db(read_events, turn_id, pool="follow"):
-            if seq <= after:
-                await self._push_blocks(str(turn_id), seq, await blocks.take(chunk))
+        events = await db(read_events, turn_id, pool="follow")
+        for seq, rendered in await asyncio.to_thread(blocks.take_all, [row for row in events if row[0] <= after]):
+            await self._push_blocks(str(turn_id), seq, rendered)
 
-    async def _push_blocks(self, turn: str, seq: int | None, rendered: list[tuple[str, Block]]) -> None:
+    async def _push_blocks(self, turn: str, seq: int | None, rendered: list[Rendered]) -> None:
         for part, block in rendered:
             about = {"type": "html", "turn": turn, "after": seq, "part": part}
             await self._push({**about, "from": block.start, "to": block.end, "html": block.html})
@@ -130,22 +132,27 @@ class Blocks:
     def __init__(self) -> None:
         self._renderers: dict[str, BlockRenderer] = {}
 
-    async def take(self, chunk: dict[str, Any]) -> list[tuple[str, Block]]:
+    def take_all(self, events: list[Row]) -> list[tuple[int, list[Rendered]]]:
+        """Take many chunks at once; for a thread, a long turn takes a while."""
+        return [(seq, rendered) for seq, chunk in events if (rendered := self._take(chunk))]
+
+    async def take(self, chunk: dict[str, Any]) -> list[Rendered]:
         """Take the next chunk; return the blocks that it finished, with the part they belong to."""
+        renderer = self._renderers.get(chunk.get("id", ""))
+        if renderer is not None and renderer.waiting + len(chunk.get("delta", "")) > LARGE:
+            return await asyncio.to_thread(self._take, chunk)
+        return self._take(chunk)
+
+    def _take(self, chunk: dict[str, Any]) -> list[Rendered]:
         kind = chunk["type"]
         if kind == "text-delta":
             renderer = self._renderers.get(chunk["id"])
-            return await self._run(chunk["id"], renderer.feed, chunk["delta"]) if renderer else []
+            return [(chunk["id"], block) for block in renderer.feed(chunk["delta"])] if renderer else []
         if kind == "text-start":
             self._renderers[chunk["id"]] = BlockRenderer()
         elif kind == "text-end":
             renderer = self._renderers.pop(chunk["id"], None)
-            return await self._run(chunk["id"], renderer.end) if renderer else []
+            return [(chunk["id"], block) for block in renderer.end()] if renderer else []
         elif kind == "data-rollback":
             self._renderers.clear()  # what is taken back was still open, what stays has ended
         return []
-
-    async def _run(self, part: str, work: Callable[..., list[Block]], *text: str) -> list[tuple[str, Block]]:
-        large = any(len(piece) > LARGE for piece in text) or getattr(work.__self__, "waiting", 0) > LARGE  # type: ignore[attr-defined]
-        blocks = await asyncio.to_thread(work, *text) if large else work(*text)
-        return [(part, block) for block in blocks]

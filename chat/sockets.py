@@ -12,16 +12,20 @@ from contextlib import suppress
 from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import InterfaceError, OperationalError
 
+from chat.api.parsing import load_json
 from common.auth import Caller, authenticate_scope, still_valid
-from common.errors import AppError, Forbidden, Invalid, NotAuthenticated, NotFound
+from common.errors import AppError, Busy, Forbidden, Invalid, NotAuthenticated, NotFound
 from copilot.events.listen import listen
+from copilot.turns.submit import CLIENT_ID_MAX
 
 logger = logging.getLogger(__name__)
 
 NOT_LOGGED_IN = 4401
 NOT_THERE = 4404
 TOO_MANY = 4429
+TRY_AGAIN = 1013
 FRAMES_MAX = 60
 FRAMES_SECONDS = 10.0
 FRAME_LENGTH_MAX = 1_000_000
@@ -60,17 +64,18 @@ class Socket(AsyncWebsocketConsumer):
         self._hint = asyncio.Event()
         self._closing = False
         await self.accept()
+        await self._guarded(self._enter())
+
+    async def _enter(self) -> None:
         try:
             self.caller = await authenticate_scope(self.scope)
             self.caller.require("chat")
-            await self.open()
-        except (NotAuthenticated, Forbidden):
-            return await self.shut(NOT_LOGGED_IN)
-        except NotFound:
-            return await self.shut(NOT_THERE)
+        except Forbidden as error:
+            raise NotAuthenticated from error
+        await self.open()
         _ = self.spawn(listen(self.group, lambda _: self.hint()))
         _ = self.spawn(self._keep_watch())
-        return None
+        _ = self.spawn(self._keep_checking())
 
     async def disconnect(self, code: int) -> None:
         for task in self._tasks:
@@ -99,6 +104,8 @@ class Socket(AsyncWebsocketConsumer):
             await self.shut(NOT_THERE)
         except AppError as error:
             await self.refuse(error, None)
+        except (OperationalError, InterfaceError):
+            await self.shut(TRY_AGAIN)  # the database is away: the page comes back in a moment
         except Exception:
             # The edge of a connection: it ends, the page reconnects and reads the rows.
             logger.exception("socket failed", extra={"action": "socket_failed"})
@@ -118,6 +125,11 @@ class Socket(AsyncWebsocketConsumer):
         about = {"client_id": client_id} if isinstance(client_id, str) else {}
         await self.push({"type": "error", **about, **error.body()})
 
+    async def acknowledge(self, frame: dict[str, Any], answer: dict[str, Any]) -> None:
+        """Answer a frame that was carried out."""
+        about = {"client_id": frame["client_id"]} if frame.get("client_id") is not None else {}
+        await self.push({"type": "ack", **about, **answer})
+
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         now = time.monotonic()
         if len(self._received) == FRAMES_MAX and now - self._received[0] < FRAMES_SECONDS:
@@ -133,6 +145,12 @@ class Socket(AsyncWebsocketConsumer):
                 await self.take(frame)
         except AppError as error:
             await self.refuse(error, client_id)
+        except (OperationalError, InterfaceError):
+            await self.refuse(Busy(), client_id)
+        except Exception:
+            # Raising here would end the connection without its clean-up.
+            logger.exception("frame failed", extra={"action": "frame_failed"})
+            await self.shut(1011)
         return None
 
     def hint(self) -> None:
@@ -140,33 +158,34 @@ class Socket(AsyncWebsocketConsumer):
         self._hint.set()
 
     async def _keep_watch(self) -> None:
-        checked = time.monotonic()
+        """Look at the rows on each hint, and without one every few seconds."""
         while True:
             await self.look()
             try:
                 async with asyncio.timeout(CHECK_SECONDS):
                     await self._hint.wait()
+                await asyncio.sleep(COALESCE_SECONDS)
             except TimeoutError:
                 pass
-            if self._hint.is_set():
-                await asyncio.sleep(COALESCE_SECONDS)
             self._hint.clear()
-            now = time.monotonic()
-            if now - checked >= CHECK_SECONDS:
-                checked = now
-                if not await still_valid(self.caller):
-                    raise NotAuthenticated
-            if now - self._sent_at >= CHECK_SECONDS - 0.1:
+
+    async def _keep_checking(self) -> None:
+        """Ask every few seconds whether the caller is still let in, and break silences."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS / 2)
+            if not await still_valid(self.caller):
+                raise NotAuthenticated
+            if time.monotonic() - self._sent_at >= CHECK_SECONDS / 2:
                 await self.push({"type": "heartbeat"})
 
 
 def _parse(text: str | None) -> dict[str, Any]:
     if text is None or len(text) > FRAME_LENGTH_MAX:
         raise Invalid("Send frames as JSON text of at most a million characters.")
-    try:
-        frame = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Invalid("The frame is not valid JSON.") from error
+    frame = load_json(text.encode("utf-8", "replace"))
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
         raise Invalid('A frame is a JSON object with a "type".')
+    client_id = frame.get("client_id")
+    if client_id is not None and not (isinstance(client_id, str) and 0 < len(client_id) <= CLIENT_ID_MAX):
+        raise Invalid(f"client_id must be a text of 1 to {CLIENT_ID_MAX} characters.", client_id="invalid")
     return frame

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import auth
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, parse_cookie
 from django.utils.crypto import constant_time_compare
 from django.utils.module_loading import import_string
@@ -25,7 +26,7 @@ from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.permissions import BasePermission
 
 from common.db import db
-from common.errors import AppError, Forbidden, MethodNotAllowed, NotAuthenticated, NotFound
+from common.errors import AppError, Busy, Forbidden, MethodNotAllowed, NotAuthenticated, NotFound
 
 #: Everything that a personal key can be allowed to do.
 SCOPES = ("chat", "approve", "operator")
@@ -267,6 +268,8 @@ def api_view_async(scope: str = "chat", methods: Iterable[str] = ("GET",)) -> Ca
                 return response
             except Http404:
                 return NotFound().response()
+            except (OperationalError, InterfaceError):
+                return Busy().response()
             except AppError as error:
                 return error.response()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -107,6 +108,8 @@ def _from_drf(error: Exception) -> AppError | None:
     match error:
         case AppError():
             return error
+        case OperationalError() | InterfaceError():
+            return Busy()  # no lock or no connection in time, or the database is away
         case Http404() | drf.NotFound():
             return NotFound()
         case drf.NotAuthenticated() | drf.AuthenticationFailed():

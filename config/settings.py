@@ -99,6 +99,7 @@ else:
     # A pool of explicit size: what a process holds at most is known before it is needed.
     DATABASE_POOL = env.number("DATABASE_POOL", 10, least=2)
     _database["CONN_MAX_AGE"] = 0
+    _database["CONN_HEALTH_CHECKS"] = True  # a connection that died in the pool is not handed out
     _database["OPTIONS"] = {
         **_database.get("OPTIONS", {}),
         "pool": {"min_size": 1, "max_size": DATABASE_POOL, "timeout": 10},

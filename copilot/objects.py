@@ -16,6 +16,7 @@ from copilot import selectors
 from copilot.models import Message, Session, Turn, UsageRecord
 from copilot.providers import pricing, registry
 from copilot.providers.base import ModelInfo
+from copilot.turns.recover import take_over_on_sight
 
 if TYPE_CHECKING:
     from copilot.turns.submit import Accepted
@@ -63,6 +64,8 @@ def session_snapshot(session: Session) -> Object:
     """Return the session with its live turn and the messages that wait: what an open page shows around the
     transcript. What is read may be newer than ``revision`` says, never older."""
     turn = selectors.active_turn(session)
+    if turn is not None and take_over_on_sight(turn):
+        turn = selectors.active_turn(session)
     return {
         **session_object(session),
         "active_turn": turn_object(turn) if turn else None,

@@ -25,7 +25,7 @@ from copilot.models import Message, Session, Turn, TurnEvent, Worker
 from copilot.models.turn import LIVE, TERMINAL
 from copilot.turns.begin import do_begin_turn
 from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed
-from copilot.turns.dispatch import REDISPATCH_MAX, REDISPATCH_SECONDS, dispatch, run_here
+from copilot.turns.dispatch import REDISPATCH_MAX, REDISPATCH_SECONDS, dispatch, run_here, runs_here
 from copilot.turns.finish import Ending, do_finish, failed
 from copilot.turns.recover import take_over
 from copilot.turns.submit import do_live_turn
@@ -122,6 +122,8 @@ def _fail_one(turn_id: uuid.UUID, due: Q, ending: Ending) -> bool:
 
 def _undispatched() -> int:
     """Queued turns that no worker was told of lately; fewer and fewer times, and not while all slots are taken."""
+    if settings.EMBEDDED and not runs_here():
+        return 0  # by hand: what this process tells its own broker nobody hears. The server's next pass tells
     slots = sum(Worker.objects.filter(seen_at__gt=seconds_ago(10)).values_list("slots", flat=True))
     if slots and Turn.objects.filter(status=Turn.Status.RUNNING).count() >= slots:
         return 0

@@ -69,6 +69,7 @@ class Worker:
         """Register, and begin to keep leases, to sweep and to listen for stop requests. From any thread."""
         storage.write_probe(self.id)
         leases.register(self.id, host=socket.gethostname(), pid=os.getpid(), version=VERSION, slots=self.slots)
+        release_connections()  # the thread that starts a worker needs none afterwards
         publish.set_loop(self.loop)
         set_runner(self.run_soon)
         preload()
@@ -84,7 +85,7 @@ class Worker:
         """Admit nothing more and hand back every turn, in less than ten seconds. On the loop."""
         self.stopping = True
         set_runner(None)
-        await asyncio.to_thread(self._sweeper.stop)
+        sweeping = asyncio.create_task(asyncio.to_thread(self._sweeper.stop))
         for live in list(self.live.values()):
             if not live.in_tools:
                 live.interrupt("leave")
@@ -93,6 +94,7 @@ class Worker:
                 self.loop.call_later(LEAVE_TOOLS_SECONDS, live.interrupt, "leave")
         if self._running:
             await asyncio.wait(set(self._running), timeout=LEAVE_SECONDS)
+        await sweeping
         if self._listener is not None:
             self._listener.cancel()
         self._ended.set()

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from common.db import transact
 from copilot.events import schema
-from copilot.events.log import EventBatch, Row, StaleTurn, read_events
+from copilot.events.log import EventBatch, Row, StaleTurn, from_outside, read_events
 from copilot.events.schema import Chunk
 from copilot.models import Message, Session, Turn, User
 from copilot.turns import recover
@@ -97,6 +97,7 @@ def expire_lease(turn_id: uuid.UUID) -> None:
     Turn.objects.filter(pk=turn_id, status=Turn.Status.RUNNING).update(heartbeat_at=F("heartbeat_at") - LONG_AGO)
 
 
+@from_outside
 @transact
 def give_up_worker(turn_id: uuid.UUID) -> None:
     """Take a running turn from its worker as if its lease had run out, whatever the heartbeat says meanwhile."""

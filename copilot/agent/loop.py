@@ -209,6 +209,9 @@ async def _ask(live: LiveTurn, state: TurnState, provider: Provider, request: Mo
             answer = await stream.run(
                 provider, replace(request, tries=tries), idle_seconds=2 * settings.TOOL_MAX_SECONDS
             )
+        except asyncio.CancelledError:
+            await _record(live, state, request, stream.usage)  # what was used was used, also when it is stopped
+            raise
         except ProviderError as error:
             await _record(live, state, request, stream.usage)
             tries += 1

@@ -30,7 +30,7 @@ PAGE = 500
 BUFFER = 256
 #: Seconds of silence before the log is read again: while it runs, and while it waits for a slot or a person.
 SILENCE_RUNNING = 1.0
-SILENCE_WAITING = 5.0
+SILENCE_WAITING = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,8 @@ class _Inbox:
     async def __aexit__(self, *exc: object) -> None:
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            # Not ``await self._task``: whoever cancels us meanwhile must not be mistaken for its end.
+            await asyncio.wait([self._task])
 
     def _hear(self, message: dict[str, Any] | None) -> None:
         if message is None:

@@ -143,7 +143,7 @@ class DemoProvider:
             case "results":
                 yield Text(between + _results(request.messages))
             case "sleep":
-                await asyncio.sleep(min(float(rest or 0), SLEEP_MAX))
+                await asyncio.sleep(_seconds(rest))
             case "title":
                 yield TitleHint(rest)
             case "fail" | "faillate":
@@ -213,7 +213,15 @@ def _words(rest: str) -> tuple[int, float]:
 
 def _number(text: str, default: int) -> int:
     text = text.strip()
-    return int(text) if text.isdecimal() else default
+    return int(text) if text.isdecimal() and len(text) < 16 else default
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        return 0.0
+    return min(seconds, SLEEP_MAX) if seconds > 0 else 0.0  # not a number is not above 0
 
 
 def _tool_name(call: Directive) -> str:

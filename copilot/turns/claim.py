@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from copilot.turns.journal import journal
 CANDIDATES = 8
 #: How often the list is read again when other workers took all of them; the sweep looks after the rest.
 ROUNDS = 20
+ROUND_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,12 @@ def claim_next(worker_id: uuid.UUID) -> Claim | None:
             if claim := _claim(worker_id, *candidate):
                 return claim
         # Taken meanwhile, or their sessions are locked, by a second message perhaps: it is a matter of a moment.
-        if claim := _claim(worker_id, *candidates[0], skip_locked=False):
-            return claim
+        time.sleep(ROUND_SECONDS)
     return None
 
 
+#: The database's clock, as ``db_now`` writes it.
+_NOW = {"sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')", "postgresql": "STATEMENT_TIMESTAMP()"}
 #: The scheduler: who has the fewest running comes first, then who has waited longest.
 _CANDIDATES = """
     SELECT turn.id, turn.session_id, turn.user_id
@@ -60,7 +63,7 @@ _CANDIDATES = """
            AS busy ON busy.user_id = turn.user_id
      WHERE turn.status = 'queued'
        AND turn.stop_requested_at IS NULL
-       AND (turn.not_before IS NULL OR turn.not_before <= CURRENT_TIMESTAMP)
+       AND (turn.not_before IS NULL OR turn.not_before <= {now})
        AND COALESCE(busy.running, 0) < %s
      ORDER BY COALESCE(busy.running, 0), turn.queued_at, turn.id
      LIMIT %s
@@ -70,7 +73,7 @@ _CANDIDATES = """
 def _candidates() -> list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]:
     limit = settings.TURNS_PER_USER_MAX or 2**31 - 1
     with connection.cursor() as cursor:
-        cursor.execute(_CANDIDATES, [limit, CANDIDATES])
+        cursor.execute(_CANDIDATES.format(now=_NOW[connection.vendor]), [limit, CANDIDATES])
         rows = cursor.fetchall()
     return [(_uuid(turn), _uuid(session), _uuid(user)) for turn, session, user in rows]
 
@@ -86,10 +89,8 @@ def _claim(
     turn_id: uuid.UUID,
     session_id: uuid.UUID,
     user_id: uuid.UUID,
-    *,
-    skip_locked: bool = True,
 ) -> Claim | None:
-    lock = Session.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
+    lock = Session.objects.select_for_update(of=("self",), no_key=True, skip_locked=True)
     session = lock.filter(pk=session_id)
     if session.values_list("pk").first() is None or not _has_slot(user_id):
         return None

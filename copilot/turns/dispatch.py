@@ -34,6 +34,11 @@ def set_runner(run: Callable[[int], None] | None) -> None:
     _run = run
 
 
+def runs_here() -> bool:
+    """Whether this process runs turns."""
+    return _run is not None
+
+
 def run_here(count: int) -> None:
     """Have up to ``count`` waiting turns run by this process, as far as it works and has room for them."""
     if _run is not None:

@@ -20,6 +20,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
+from common.db import release_connections
 from config.checks import require_sound_settings
 from config.env import BadSetting
 from config.startup import ensure_secret_key, prepare_data_dir
@@ -49,6 +50,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Holdfast is ready at {url} (Ctrl-C stops it).")
             self.stdout.write(f"Login: {url}{_login_path()}")
             self.stdout.flush()
+            release_connections()  # this thread needs none from here on
             uvloop_run(_serve(listener))
         self.stdout.write("Stopped. What was running goes on at the next start.")
 
