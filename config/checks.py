@@ -29,24 +29,6 @@ def check_secret_key(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(TAG)
-def check_visibility_timeout(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """The broker does not deliver a message again while its turn may still run."""
-    from config import celeryconfig
-
-    timeout = celeryconfig.broker_transport_options.get("visibility_timeout")
-    if timeout is None or timeout > settings.TURN_MAX_SECONDS:
-        return []
-    return [
-        Error(
-            f"visibility_timeout is {timeout:g} s, but a turn may run for {settings.TURN_MAX_SECONDS:g} s "
-            "(TURN_MAX_SECONDS): Redis would deliver its message again meanwhile.",
-            hint="Set visibility_timeout in config/celeryconfig.py to TURN_MAX_SECONDS plus some minutes.",
-            id="holdfast.E005",
-        )
-    ]
-
-
-@register(TAG)
 def check_database(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Processes that share a Redis should not share a SQLite file."""
     engine = settings.DATABASES["default"]["ENGINE"]

@@ -15,7 +15,6 @@ from django.core.checks import run_checks
 from django.core.checks.messages import CheckMessage
 
 from common.version import VERSION
-from config import celeryconfig
 from config.checks import require_sound_settings, sentence
 from copilot.checks import TAG
 
@@ -88,16 +87,6 @@ def test_a_wrong_setting_is_named_with_its_mend(
 def test_a_right_setting_is_not(configure: Callable[[dict[str, Any]], None], changes: dict[str, Any]) -> None:
     configure(changes)
     assert found() == {}
-
-
-def test_a_message_must_stay_with_its_worker_for_as_long_as_a_turn_may_run(
-    monkeypatch: pytest.MonkeyPatch, settings: Any
-) -> None:
-    monkeypatch.setitem(celeryconfig.broker_transport_options, "visibility_timeout", 100)
-    settings.TURN_MAX_SECONDS = 99
-    assert found() == {}
-    settings.TURN_MAX_SECONDS = 100
-    assert list(found()) == ["holdfast.E005"]
 
 
 def test_every_error_is_a_line_of_its_own(settings: Any) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError
 from django.db import OperationalError
 from django.utils import timezone
@@ -45,7 +46,8 @@ def test_it_says_one_line_a_rule(submit: Callable[..., Any], make_session: Calla
     idle = make_session(accepted=1)
     Message.objects.create(session=idle, role="user", state="queued", number=1)
     names = [line.partition(":")[0] for line in manage("sweep").splitlines()]
-    assert names == ["undispatched", "stranded_messages"]
+    # By hand beside an embedded server nobody would hear a hint, and the server's own would come later.
+    assert names == (["stranded_messages"] if settings.EMBEDDED else ["undispatched", "stranded_messages"])
 
 
 def test_a_database_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

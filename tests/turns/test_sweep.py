@@ -43,6 +43,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
         return True
 
     monkeypatch.setattr(sweeping, "dispatch", tell)
+    monkeypatch.setattr(sweeping, "runs_here", lambda: True)
     return told
 
 
