@@ -262,6 +262,7 @@ def test_two_workers_do_not_both_take_a_persons_last_slot(
     assert (running == 1) is guarded
 
 
+@pytest.mark.scaled
 @guarded
 def test_running_turns_are_counted_under_the_persons_lock(
     guarded: bool, settings: Settings, monkeypatch: pytest.MonkeyPatch
