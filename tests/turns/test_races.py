@@ -209,7 +209,7 @@ def test_a_turn_whose_session_is_locked_for_a_moment_is_not_left_waiting() -> No
     def busy() -> None:
         Session.objects.locked().get(pk=turn.session_id)
         locked.set()
-        may_end.wait(0.3)
+        may_end.wait(claiming.ROUNDS * claiming.ROUND_SECONDS / 3)
 
     def claim() -> Any:
         assert locked.wait(10)
