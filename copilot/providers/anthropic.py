@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from anthropic import AnthropicError, AsyncAnthropic, DefaultAsyncHttpxClient
+from anthropic import AnthropicError, AsyncAnthropic, DefaultAioHttpClient
 
 from copilot.providers.anthropic_fold import MessagesFold
 from copilot.providers.base import (
@@ -19,7 +19,7 @@ from copilot.providers.base import (
     ToolCallPart,
     ToolResultPart,
 )
-from copilot.providers.transport import IDLE_SECONDS, http_options, pooled, stream_answer
+from copilot.providers.transport import IDLE_SECONDS, http_client, http_timeout, pooled, stream_answer
 from copilot.providers.wire import ToolNames, clean_name
 
 _OFFICIAL = "https://api.anthropic.com"
@@ -53,6 +53,7 @@ class AnthropicProvider:
         return stream_answer(
             lambda: self._client().messages.with_streaming_response.create(**body),
             MessagesFold(names, secret=self._key),
+            pause=request.pause,
             secret=self._key,
             sdk_error=AnthropicError,
         )
@@ -61,13 +62,12 @@ class AnthropicProvider:
         return pooled(("anthropic", self._base_url, self._key, self._idle), self._make_client)
 
     def _make_client(self) -> AsyncAnthropic:
-        options = http_options(self._idle)
         return AsyncAnthropic(
             api_key=self._key,
             base_url=self._base_url,
             max_retries=0,
-            timeout=options["timeout"],
-            http_client=DefaultAsyncHttpxClient(**options),
+            timeout=http_timeout(self._idle),
+            http_client=http_client(DefaultAioHttpClient, self._idle),
         )
 
 

@@ -6,7 +6,7 @@ exactly one ``Stop``; a stream that ends without the provider's own end marker r
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -119,7 +119,8 @@ class ModelRequest:
 
     ``model`` is the name without the provider's prefix. ``step`` counts the turn's model steps from 1 and
     ``tries`` how often this step was tried before. ``effort`` "" sends nothing, as does "none". The messages from
-    ``asked_from`` on are this turn's: its question, then its steps so far.
+    ``asked_from`` on are this turn's: its question, then its steps so far. ``pause`` says how many seconds pieces
+    of the answer may gather before they are read: when much is going on, reading each by itself only costs.
     """
 
     model: str
@@ -131,6 +132,7 @@ class ModelRequest:
     step: int = 1
     tries: int = 0
     asked_from: int = 0
+    pause: Callable[[], float] = field(default=lambda: 0.0, compare=False)
 
 
 # --- the stream ----------------------------------------------------------------------------

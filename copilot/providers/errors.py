@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import aiohttp
 import httpx2
 
 from copilot.providers.base import ErrorClass, ProviderError
 
+_HTTP_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError)
 _MAX_DETAIL = 300
 _MAX_BODY = 100_000
 
@@ -134,21 +136,33 @@ def from_exception(error: Exception, *, secret: str = "") -> ProviderError:
     if isinstance(response, httpx2.Response):
         return from_response(response, secret=secret)
     # The SDKs wrap what their HTTP client raised.
-    cause = error.__cause__ if isinstance(error.__cause__, httpx2.HTTPError | httpx2.InvalidURL) else error
+    cause = (
+        error
+        if isinstance(error, _HTTP_ERRORS) or not isinstance(error.__cause__, _HTTP_ERRORS)
+        else error.__cause__
+    )
     if isinstance(cause, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
         return ProviderError(
             "not_configured", "The provider's base URL is not a valid URL.", hint="Correct the base URL."
         )
-    if isinstance(cause, httpx2.TimeoutException):
+    if isinstance(cause, httpx2.TimeoutException) and not _lost(cause):
         what = "could not be reached" if isinstance(cause, httpx2.ConnectTimeout) else "did not answer"
         return _error("timeout", f"The provider {what} in time.")
-    if isinstance(cause, httpx2.ConnectError):
+    if isinstance(cause, httpx2.ConnectError) or isinstance(_lost(cause), OSError):
         return _error(
             "network", f"The provider could not be reached: {tidy(str(cause), secret) or 'no reason given'}"
         )
     if isinstance(cause, httpx2.HTTPError):
         return _error("network", "The connection to the provider was cut.")
+    if isinstance(cause, aiohttp.ClientError):
+        return _error("network", "What the provider answered is not HTTP.")
     return _error("unknown", tidy(str(cause), secret) or "The model call failed.")
+
+
+def _lost(error: Exception) -> BaseException | None:
+    """The lost connection behind an error that says "timeout": the SDKs' transport says so of each of them."""
+    cause = error.__cause__
+    return cause if isinstance(error, httpx2.ConnectTimeout) and not isinstance(cause, TimeoutError) else None
 
 
 def from_response(response: httpx2.Response, *, secret: str = "") -> ProviderError:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import urlsplit
 
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
+from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
 from copilot.providers.base import (
     ModelMessage,
@@ -16,7 +16,7 @@ from copilot.providers.base import (
     ToolResultPart,
 )
 from copilot.providers.openai_fold import ChatFold
-from copilot.providers.transport import IDLE_SECONDS, http_options, pooled, stream_answer
+from copilot.providers.transport import IDLE_SECONDS, http_client, http_timeout, pooled, stream_answer
 from copilot.providers.wire import ToolNames, digest, dump
 
 _OFFICIAL = "https://api.openai.com/v1"
@@ -46,6 +46,7 @@ class OpenAIProvider:
         return stream_answer(
             lambda: self._send(body),
             ChatFold(names, secret=self._key),
+            pause=request.pause,
             secret=self._key,
             sdk_error=OpenAIError,
         )
@@ -59,13 +60,12 @@ class OpenAIProvider:
         return pooled(("openai", self._base_url, self._key, self._idle), self._make_client)
 
     def _make_client(self) -> AsyncOpenAI:
-        options = http_options(self._idle)
         return AsyncOpenAI(
             api_key=self._key,
             base_url=self._base_url,
             max_retries=0,
-            timeout=options["timeout"],
-            http_client=DefaultAsyncHttpxClient(**options),
+            timeout=http_timeout(self._idle),
+            http_client=http_client(DefaultAioHttpClient, self._idle),
         )
 
 

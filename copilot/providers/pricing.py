@@ -5,6 +5,7 @@ The provider's own figure comes first, then a maintained price table; else the c
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -92,12 +93,18 @@ def _find(model_id: str) -> tuple[TableProvider, TableModel] | None:
     attempts: list[tuple[str | None, str | None]] = [(None, url), (provider, None)] if url else [(provider, None)]
     for provider_id, provider_url in attempts:
         try:
-            found = data_snapshot.get_snapshot().find_provider_model(name, None, provider_id, provider_url)
+            found = _entry(name, provider_id, provider_url)
         except LookupError:
             continue
         prices = found[1].get_prices(datetime.now(UTC))
         return found if prices.input_mtok is not None and prices.output_mtok is not None else None
     return None
+
+
+@functools.lru_cache(maxsize=1000)
+def _entry(name: str, provider_id: str | None, provider_url: str | None) -> tuple[TableProvider, TableModel]:
+    """Find an entry of the table, which tries the rules of hundreds of models."""
+    return data_snapshot.get_snapshot().find_provider_model(name, None, provider_id, provider_url)
 
 
 def _rate(price: Decimal | TieredPrices | None) -> int | None:

@@ -118,7 +118,7 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
 async def _send(writer: asyncio.StreamWriter, reply: Reply) -> None:
     headers = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
     writer.write(f"HTTP/1.1 {reply.status} Status\r\n{headers}transfer-encoding: chunked\r\n\r\n".encode())
-    for piece in reply.pieces:
+    for piece in filter(None, reply.pieces):  # an empty chunk is the end
         writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
         await writer.drain()
     if reply.end == "complete":
