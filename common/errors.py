@@ -118,7 +118,7 @@ def _from_drf(error: Exception) -> AppError | None:
             detail = str(error)
             return Forbidden(detail, code="csrf" if "CSRF" in detail else "scope")
         case drf.ValidationError():
-            return _from_validation(error)
+            return from_validation(error)
         case drf.ParseError():
             return Invalid("The body is not valid JSON.")
         case drf.UnsupportedMediaType():
@@ -135,16 +135,30 @@ class MethodNotAllowed(AppError):
     status = 405
 
 
-def _from_validation(error: drf.ValidationError) -> AppError:
-    detail = error.detail
+def invalid(fields: dict[str, str], *, code: str = "invalid") -> AppError:
+    """Return the error that says what is wrong with which field; the first becomes the sentence."""
+    name, problem = next(iter(fields.items()))
+    error = Invalid(f"{name}: {problem}" if name else problem, code=code)
+    # Not as keywords: the names may come from outside.
+    error.fields = {name: problem for name, problem in fields.items() if name}
+    return error
+
+
+def from_validation(error: drf.ValidationError) -> AppError:
+    """Return the error that says what a serializer found."""
+    return invalid(_flat(error.detail))
+
+
+def _flat(detail: Any, path: str = "") -> dict[str, str]:
+    """Turn nested validation errors into one sentence a path."""
     if isinstance(detail, dict):
-        name, problems = next(iter(detail.items()))
-        first = problems[0] if isinstance(problems, list) and problems else problems
-        sentence = str(first) if name == "non_field_errors" else f"{name}: {first}"
-        invalid = Invalid(sentence)
-        invalid.fields = dict(detail)  # not as arguments: a field may be called "code" or "detail"
-        return invalid
-    return Invalid(str(detail[0] if detail else detail))
+        flat: dict[str, str] = {}
+        for key, value in detail.items():
+            inner = path if key == "non_field_errors" else f"{path}.{key}".lstrip(".")
+            flat |= _flat(value, inner)
+        return flat
+    first = detail[0] if isinstance(detail, list) and detail else detail
+    return {path: str(first)}
 
 
 def rest_exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

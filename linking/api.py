@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from common.auth import SCOPES, Caller, HasScope, caller_of
-from common.errors import Invalid
+from common.bodies import Body, read_body
 from copilot.models import User
 from linking.keys import issue_key_as, revoke_key
 from linking.models import PersonalKey
@@ -53,38 +53,10 @@ def _refusals(**codes: str) -> dict[int, OpenApiResponse]:
     return {int(name[1:]): OpenApiResponse(_ERROR, description=text) for name, text in known.items()}
 
 
-class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields that it does not know, so that a misspelt one is not silently without effect."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        """Return the checked values.
-
-        Raises:
-            Invalid: code ``unknown_field``.
-        """
-        if isinstance(data, dict) and (unknown := sorted(set(map(str, data)) - set(self.fields))):
-            known = ", ".join(self.fields)
-            # The name comes from outside: shortened, and escaped where it could not be sent back as it is.
-            raise Invalid(f"Unknown field {unknown[0][:60]!r}. Known are: {known}.", code="unknown_field")
-        return super().to_internal_value(data)
-
-
-def _read(serializer: type[StrictSerializer], request: Request) -> dict[str, Any]:
-    """Return the checked body of ``request``; an absent body is an empty object.
-
-    Raises:
-        Invalid: it is malformed, names an unknown field or holds a bad value.
-    """
-    try:
-        body = serializer(data=request.data)
-    except RecursionError as error:
-        raise Invalid("The body is nested too deeply.") from error
-    body.is_valid(raise_exception=True)
-    return dict(body.validated_data)
-
-
-class KeyInput(StrictSerializer):
+class KeyInput(Body):
     """What a new key may be given."""
+
+    nullable = frozenset({"scopes"})  # null could be meant as all or as none: it is refused
 
     label = serializers.CharField(  # type: ignore[assignment] # a field of ours, not the base class's attribute
         required=False, allow_blank=True, max_length=100, default=""
@@ -144,7 +116,7 @@ class KeyListView(APIView):
         summary="Create a key",
         description="The secret is in this answer and nowhere else. A key cannot make one that may do more.",
         request=KeyInput,
-        responses={201: IssuedKeyOutput, **_refusals(e400="invalid unknown_field")},
+        responses={201: IssuedKeyOutput, **_refusals(e400="invalid unknown_field", e413="text_too_long")},
         examples=[
             OpenApiExample("wish", value={"label": "nightly report", "scopes": ["chat"]}, request_only=True),
             OpenApiExample("issued", value={**_KEY, "key": "hf_…"}, response_only=True, status_codes=["201"]),
@@ -152,7 +124,7 @@ class KeyListView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Create a key."""
-        wish = _read(KeyInput, request)
+        wish = read_body(KeyInput, request._request)
         key, secret = issue_key_as(caller=caller_of(request), label=wish["label"], scopes=wish.get("scopes"))
         return Response({**KeyOutput(key).data, "key": secret}, status=201)
 
@@ -174,8 +146,10 @@ class KeyView(APIView):
         return Response(status=204)
 
 
-class MeInput(StrictSerializer):
+class MeInput(Body):
     """What callers may change about themselves."""
+
+    nullable = frozenset({"timezone"})  # refused: "" is what unsets it
 
     timezone = serializers.CharField(required=False, allow_blank=True, max_length=64)
 
@@ -223,7 +197,7 @@ class MeView(APIView):
         operation_id="patch_me",
         summary="Change your time zone",
         request=MeInput,
-        responses={200: MeOutput, **_refusals(e400="invalid unknown_field")},
+        responses={200: MeOutput, **_refusals(e400="invalid unknown_field", e413="text_too_long")},
         examples=[
             OpenApiExample("wish", value={"timezone": "Europe/Paris"}, request_only=True),
             OpenApiExample("me", value=_ME, response_only=True, status_codes=["200"]),
@@ -232,7 +206,7 @@ class MeView(APIView):
     def patch(self, request: Request) -> Response:
         """Change what was sent and return the caller."""
         caller = caller_of(request)
-        wish = _read(MeInput, request)
+        wish = read_body(MeInput, request._request, partial=True)
         if "timezone" in wish:
             caller.user.time_zone = wish["timezone"]
             caller.user.save(update_fields=["time_zone"])

@@ -8,9 +8,8 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from chat.api import parsing
-from chat.api.serializers import Body
 from common.auth import Caller, HasScope, caller_of
+from common.bodies import Body, read_body
 
 
 class ApiView(APIView):
@@ -21,7 +20,7 @@ class ApiView(APIView):
 
     def body(self, request: Request, body: type[Body], *, partial: bool = False) -> dict[str, Any]:
         """Read the request's body; it is read from the stream, so that its size is bounded."""
-        return parsing.read_body(body, request._request, partial=partial)
+        return read_body(body, request._request, partial=partial)
 
 
 def origin_of(caller: Caller) -> str:

@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 from django.db.models import Q
 from rest_framework.request import Request
 
-from chat.api.parsing import LIMIT_MAX, invalid, number
+from chat.api.parsing import LIMIT_MAX, number
+from common.errors import invalid
 from copilot.models import Session
 from copilot.models.session import SessionQuerySet
 from copilot.selectors import PAGE

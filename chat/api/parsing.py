@@ -1,110 +1,24 @@
-"""What comes in: JSON bodies and query parameters. Whatever is wrong with them is said, and is never a bug."""
+"""Query parameters. Whatever is wrong with them is said, and is never a bug."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from typing import Any, NoReturn
 
-from django.http import HttpRequest, QueryDict
-from rest_framework import serializers
+from django.http import QueryDict
 
-from common.errors import AppError, Invalid, TooLarge
-from common.text import storable
+from common.bodies import check, load_json
+from common.errors import invalid
 
-#: Bytes of a body. The longest message fits several times, even with every character escaped.
-BODY_MAX = 2 * 1024 * 1024
+# Frames of websockets are checked like bodies.
+__all__ = ["check", "flag", "load_json", "number", "seconds_to_wait", "words"]
+
 #: The largest value of a ``seq``.
 SEQ_MAX = 2**31 - 1
 #: Seconds that a call may wait for something to happen.
 WAIT_MAX = 25.0
 LIMIT_MAX = 100
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
-
-
-def read_body(
-    body: type[serializers.Serializer[Any]], request: HttpRequest, *, partial: bool = False
-) -> dict[str, Any]:
-    """Read a request's JSON object and check it against ``body``; an empty body is an empty object.
-
-    Raises:
-        Invalid: malformed, not an object, unknown fields (``unknown_field``), wrong types.
-        TooLarge: over ``BODY_MAX`` bytes.
-    """
-    raw = request.read(BODY_MAX + 1)
-    if not raw:
-        return check(body, {}, partial=partial)
-    if len(raw) > BODY_MAX:
-        raise TooLarge(f"The request is larger than {BODY_MAX // 1024:,} KiB.")
-    if request.content_type != "application/json":
-        raise Invalid("Send the body as JSON, with the header 'Content-Type: application/json'.")
-    return check(body, load_json(raw), partial=partial)
-
-
-def check(body: type[serializers.Serializer[Any]], value: Any, *, partial: bool = False) -> dict[str, Any]:
-    """Check a decoded JSON value against ``body`` and return its fields; what was left out stays out.
-
-    Raises:
-        Invalid: as for ``read_body``; ``fields`` names what is wrong with which field.
-    """
-    if not isinstance(value, dict):
-        raise Invalid("The body must be a JSON object.")
-    serializer = body(data=value, partial=partial)
-    try:
-        serializer.is_valid(raise_exception=True)
-    except serializers.ValidationError as error:
-        raise invalid(_flat(error.detail)) from error
-    return dict(serializer.validated_data)
-
-
-def load_json(raw: bytes) -> Any:
-    """Decode JSON in UTF-8, as RFC 8259 has it: no NaN, no lone surrogates.
-
-    Raises:
-        Invalid: it is something else.
-    """
-    try:
-        value = json.loads(raw.decode(), parse_constant=_refuse)
-        if b"\\ud" in raw.lower():
-            json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise Invalid("The body is not valid JSON.") from error
-    return value
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
-
-
-def invalid(fields: dict[str, str], *, code: str = "invalid") -> AppError:
-    """Return the error that says what is wrong with which field; the first becomes the sentence."""
-    name, problem = next(iter(fields.items()))
-    error = Invalid(f"{name}: {problem}" if name else problem, code=code)
-    # Not as keywords: the names may come from outside.
-    error.fields = {name: problem for name, problem in fields.items() if name}
-    return error
-
-
-def unknown_fields(names: set[Any]) -> AppError:
-    """Return the error for fields that the call does not have."""
-    shown = sorted(storable(str(name))[:100] for name in names)[:10]
-    return invalid(dict.fromkeys(shown, "There is no such field here."), code="unknown_field")
-
-
-def _flat(detail: Any, path: str = "") -> dict[str, str]:
-    """Turn nested validation errors into one sentence a path."""
-    if isinstance(detail, dict):
-        flat: dict[str, str] = {}
-        for key, value in detail.items():
-            inner = path if key == "non_field_errors" else f"{path}.{key}".lstrip(".")
-            flat |= _flat(value, inner)
-        return flat
-    first = detail[0] if isinstance(detail, list) else detail
-    return {path: str(first)}
-
-
-# --- query parameters --------------------------------------------------------------------------
 
 
 def number(

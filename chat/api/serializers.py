@@ -2,62 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
 
-from chat.api.parsing import unknown_fields
+from common.bodies import Body, Flag, Text, unknown_fields
 
 CLIENT_ID_MAX = 128
 INSTRUCTIONS_MAX = 64_000
-
-
-class Text(serializers.CharField):
-    """A string and nothing that could be turned into one; kept as it is, blanks included."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"trim_whitespace": False, "allow_blank": True, **kwargs})
-
-    def to_internal_value(self, data: Any) -> str:
-        """Return the string; numbers are refused."""
-        if not isinstance(data, str):
-            self.fail("invalid")
-        return data
-
-
-class Flag(serializers.BooleanField):
-    """``true`` or ``false``, not a word or a number for it."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        """Return the value itself."""
-        if not isinstance(data, bool):
-            self.fail("invalid", input=data)
-        return data
-
-
-class Body(serializers.Serializer[Any]):
-    """A JSON object in which an unknown field is an error: a mistyped name is told, not ignored.
-
-    A field that is null counts as left out, except where null means something (``nullable``).
-    """
-
-    nullable: frozenset[str] = frozenset()
-
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """Return the fields that were given.
-
-        Raises:
-            ValidationError: not an object.
-            Invalid: unknown fields (``unknown_field``).
-        """
-        if not isinstance(data, Mapping):  # a nested one: the body itself was looked at before
-            raise serializers.ValidationError("must be a JSON object.")
-        if unknown := set(data) - set(self.fields):
-            raise unknown_fields(unknown)
-        given = {key: value for key, value in data.items() if value is not None or key in self.nullable}
-        checked: dict[str, Any] = super().to_internal_value(given)
-        return checked
 
 
 class SessionBody(Body):

@@ -8,10 +8,11 @@ from contextlib import aclosing, suppress
 
 from django.http import HttpRequest, JsonResponse
 
-from chat.api.parsing import read_body, seconds_to_wait
-from chat.api.serializers import Body, CancelBody
+from chat.api.parsing import seconds_to_wait
+from chat.api.serializers import CancelBody
 from chat.api.watch import watch
 from common.auth import Caller, api_view_async
+from common.bodies import Body, read_body
 from common.db import db
 from common.errors import NotFound
 from common.ids import as_uuid

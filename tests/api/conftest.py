@@ -11,6 +11,9 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 
 from copilot.models import Message, Session, Turn, TurnEvent, User
+from tests.harness import make_session, session
+
+__all__ = ["make_session", "session"]
 
 Chunk = dict[str, Any]
 
@@ -73,21 +76,6 @@ def other_async_client(other_user: User) -> AsyncClient:
     client = AsyncClient()
     client.force_login(other_user)
     return client
-
-
-@pytest.fixture
-def make_session(user: User) -> Callable[..., Session]:
-    """Return a function that makes sessions of the person that a test is about."""
-
-    def make(**over: Any) -> Session:
-        return Session.objects.create(**{"user": user, "updated_at": timezone.now(), **over})
-
-    return make
-
-
-@pytest.fixture
-def session(make_session: Callable[..., Session]) -> Session:
-    return make_session()
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from django.test import AsyncClient
+from django.conf import settings
+from django.test import AsyncClient, Client
 
 from common.db import db
-from copilot.models import Message, Session, Turn
+from copilot.models import Message, Session, Turn, User
 from tests.api.conftest import Api
 
 LONG = "é" * 64_001
@@ -151,6 +152,15 @@ def test_a_malformed_body_is_refused(api: Api, session: Session, raw: bytes) -> 
 def test_other_content_types_are_refused(api: Api, session: Session, content_type: str) -> None:
     response = api.post(f"sessions/{session.id}/messages", '{"text": "x"}', content_type=content_type)
     refused(response, 400, "invalid")
+
+
+def test_a_form_is_refused_though_the_csrf_check_has_read_it(user: User) -> None:
+    page = Client(enforce_csrf_checks=True)
+    page.force_login(user)
+    token = "t" * 32
+    page.cookies[settings.CSRF_COOKIE_NAME] = token
+    refused(page.post("/api/v1/sessions", {"title": "Mine"}, headers={"X-CSRFToken": token}), 400, "invalid")
+    assert not Session.objects.exists()
 
 
 @pytest.mark.parametrize("charset", ["hex", "rot13", "utf-16", "nonsense"])

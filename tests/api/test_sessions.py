@@ -19,6 +19,7 @@ from copilot.turns.claim import Claim
 from copilot.turns.progress import record_usage
 from copilot.turns.sessions import create_session
 from tests.api.conftest import Api, append_events
+from tests.factories import expire_lease, make_running
 
 Make = Callable[..., Any]
 KEYS = {
@@ -202,6 +203,18 @@ def test_tools_can_be_narrowed_and_offered_again(api: Api, session: Session) -> 
 
 def test_changing_nothing_changes_nothing(api: Api, session: Session) -> None:
     assert api.patch(f"sessions/{session.id}", {}).json()["revision"] == session.revision
+
+
+@pytest.mark.parametrize("worker", ["dead", "living"])
+def test_reading_a_session_takes_its_turn_from_a_dead_worker(api: Api, session: Session, worker: str) -> None:
+    """Nobody who looks has to wait for the sweep."""
+    holder = make_running(session)
+    if worker == "dead":
+        expire_lease(holder.claim.turn_id)
+    shown = api.get(f"sessions/{session.id}").json()["active_turn"]
+    status, attempt = ("queued", 2) if worker == "dead" else ("running", 1)
+    assert (shown["id"], shown["status"], shown["attempt"]) == (str(holder.claim.turn_id), status, attempt)
+    assert (holder.turn.status, holder.turn.fence > holder.claim.fence) == (status, worker == "dead")
 
 
 def test_changes_are_announced_after_the_commit(

@@ -60,9 +60,10 @@ def test_the_time_zone_can_be_set_and_unset(logged_in, user):
         ('{"timezone": 5, "x": 1}', "unknown_field"),
         ('{"timezone": null}', "invalid"),
         ('{"username": "root"}', "unknown_field"),
-        ('{"\\ud800": 1}', "unknown_field"),
+        ('{"\\ud800": 1}', "invalid"),
         ('["timezone"]', "invalid"),
         ("{", "invalid"),
+        ('{"timezone": NaN}', "invalid"),
         ("[" * 100_000, "invalid"),
     ],
 )
@@ -72,6 +73,29 @@ def test_a_bad_change_of_me_is_refused_and_changes_nothing(logged_in, user, body
     assert answer.json()["detail"]
     user.refresh_from_db()
     assert (user.time_zone, user.username) == ("", "ada")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "fields"),
+    [
+        ("PATCH", "me", '{"x": 1}', {"x": "There is no such field here."}),
+        ("PATCH", "me", '{"timezone": null}', {"timezone": "This field may not be null."}),
+        ("POST", "keys", '{"scopes": ["chat", {}]}', {"scopes.1": "Not a valid string."}),
+    ],
+)
+def test_refusals_are_worded_as_everywhere(logged_in, method, path, body, fields):
+    """As ``tests/api`` has it: the first problem is the sentence, and each field has one of its own."""
+    answer = logged_in.generic(method, f"/api/v1/{path}", body, content_type="application/json").json()
+    [(name, problem)] = fields.items()
+    assert (answer["detail"], answer["fields"]) == (f"{name}: {problem}", fields)
+
+
+def test_a_huge_body_is_refused(logged_in):
+    answer = logged_in.generic(
+        "POST", "/api/v1/keys", '{"label": "' + "x" * 3_000_000 + '"}', content_type="application/json"
+    )
+    assert (answer.status_code, answer.json()["code"]) == (413, "text_too_long")
+    assert not PersonalKey.objects.exists()
 
 
 def test_a_key_is_created_shown_once_listed_and_revoked(client, logged_in):
@@ -105,6 +129,7 @@ def test_a_key_can_be_created_without_a_body(logged_in):
         ({"scopes": []}, 400, "invalid"),
         ({"scopes": "chat"}, 400, "invalid"),
         ({"scopes": [{}]}, 400, "invalid"),
+        ({"scopes": None}, 400, "invalid"),
         ({"label": "x" * 101}, 400, "invalid"),
         ({"lable": "typo"}, 400, "unknown_field"),
         ({"scopes": ["operator"]}, 403, "scope"),
