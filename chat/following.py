@@ -12,6 +12,7 @@ from typing import Any
 
 from common.db import db
 from common.markdown import Block, BlockRenderer
+from common.prepared import prepared
 from copilot.events.follow import Beat, follow
 from copilot.events.log import Row, read_events
 from copilot.models import Turn
@@ -23,6 +24,8 @@ Rendered = tuple[str, Block]
 
 #: Seconds after which a session is looked at for new turns without a hint.
 LOOK_SECONDS = 5.0
+#: New turns read at once.
+TURNS_AT_ONCE = 20
 #: Characters from which on a text is rendered in a thread, so that the event loop stays quick.
 LARGE = 1_500
 
@@ -91,12 +94,9 @@ class SessionFollower:
         return (pk if turn_id is not None or status in LIVE else None), Begun(pk, created_at)
 
     def _turns_after(self, newest: Begun | None) -> list[Begun]:
-        turns = Turn.objects.filter(session_id=self._session_id).order_by("created_at")
-        if newest is not None:
-            # The turn itself is left out by its id: SQLite compares times as texts, and the same time may be
-            # written with and without its fraction.
-            turns = turns.filter(created_at__gte=newest.created_at).exclude(pk=newest.turn_id)
-        return [Begun(*row) for row in turns.values_list("pk", "created_at")[:20]]
+        if newest is None:
+            return [Begun(*row) for row in _turns_of(self._session_id)]
+        return [Begun(*row) for row in _later_turns_of(self._session_id, newest.created_at, newest.turn_id)]
 
     async def _follow_turn(self, turn_id: uuid.UUID, after: int) -> None:
         turn = str(turn_id)
@@ -124,6 +124,20 @@ class SessionFollower:
         for part, block in rendered:
             about = {"type": "html", "turn": turn, "after": seq, "part": part}
             await self._push({**about, "from": block.start, "to": block.end, "html": block.html})
+
+
+@prepared
+def _turns_of(session_id: Any) -> Any:
+    turns = Turn.objects.filter(session_id=session_id).order_by("created_at")
+    return turns.values_list("pk", "created_at")[:TURNS_AT_ONCE]
+
+
+@prepared
+def _later_turns_of(session_id: Any, created_at: Any, turn_id: Any) -> Any:
+    # The turn itself is left out by its id: SQLite compares times as texts, and the same time may be written
+    # with and without its fraction.
+    turns = Turn.objects.filter(session_id=session_id, created_at__gte=created_at).exclude(pk=turn_id)
+    return turns.order_by("created_at").values_list("pk", "created_at")[:TURNS_AT_ONCE]
 
 
 class Blocks:

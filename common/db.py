@@ -16,10 +16,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -98,8 +99,66 @@ def seconds_ago(seconds: float) -> CombinedExpression:
 db_now = Now
 
 
+#: Seconds for which an idle thread of ours keeps its connection: the next call rarely takes longer to come.
+KEEP_SECONDS = 0.1
+
+
+class _Threads(Executor):
+    """Threads for database work that keep their connection from one call to the next.
+
+    Taking one from the pool costs as much as the query it is taken for. It goes back when a call failed, when
+    somebody waits for one, and when there was nothing to do for a moment.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        for number in range(size):
+            threading.Thread(target=self._run, name=f"{name}_{number}", daemon=True).start()
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+        self._calls.put((future, functools.partial(fn, *args, **kwargs)))
+        return future
+
+    def _run(self) -> None:
+        while True:
+            try:
+                future, call = self._calls.get(timeout=KEEP_SECONDS)
+            except queue.Empty:
+                with suppress(Exception):
+                    release_connections()
+                future, call = self._calls.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001 - it is the caller's
+                _settle_connection()
+                future.set_exception(error)
+            else:
+                _settle_connection()
+                future.set_result(result)
+            del future, call  # nothing is kept alive by a thread that waits
+
+
+def _settle_connection() -> None:
+    """Keep the connection for the next call, unless it may be broken or somebody waits for one."""
+    try:
+        # Also a call that returns may have met an error: the health check only sees connections from the pool.
+        if connection.errors_occurred or connection_wanted():
+            release_connections()
+    except Exception:
+        logger.exception("connection not settled", extra={"action": "connection_unsettled"})
+
+
+def connection_wanted() -> bool:
+    """Whether another thread of this process waits for a connection of the pool."""
+    pool = getattr(connection, "pool", None)
+    return pool is not None and pool.get_stats().get("requests_waiting", 0) > 0
+
+
 class _Executors:
-    """Threads for database work, made on first use.
+    """Our threads, made on first use.
 
     ``follow`` is apart and small: hundreds of followers must never hold the connections that requests need.
     ``claim`` is one thread, so that a process does not race itself for the next turn.
@@ -108,13 +167,13 @@ class _Executors:
     def __init__(self) -> None:
         pool = settings.DATABASE_POOL if hasattr(settings, "DATABASE_POOL") else 8
         self._sizes = {"work": max(1, pool // 2), "follow": max(1, pool // 4), "claim": 1}
-        self._made: dict[str, ThreadPoolExecutor] = {}
+        self._made: dict[str, _Threads] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str) -> ThreadPoolExecutor:
+    def get(self, name: str) -> _Threads:
         with self._lock:
             if name not in self._made:
-                self._made[name] = ThreadPoolExecutor(self._sizes[name], thread_name_prefix=f"db-{name}")
+                self._made[name] = _Threads(f"db-{name}", self._sizes[name])
             return self._made[name]
 
 
@@ -132,13 +191,6 @@ def release_connections() -> None:
             wrapper.close()
 
 
-def _call(fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-    try:
-        return fn(*args, **kwargs)
-    finally:
-        release_connections()
-
-
 async def db(
     fn: Callable[..., T], *args: Any, pool: Literal["work", "follow", "claim"] = "work", **kwargs: Any
 ) -> T:
@@ -147,7 +199,7 @@ async def db(
     A cancellation that arrives meanwhile is raised after the call has ended, never in its middle.
     """
     loop = asyncio.get_running_loop()
-    call = loop.run_in_executor(_executors().get(pool), _call, fn, args, kwargs)
+    call = loop.run_in_executor(_executors().get(pool), functools.partial(fn, *args, **kwargs))
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:

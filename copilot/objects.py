@@ -10,8 +10,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from common.prepared import prepared
 from copilot import selectors
 from copilot.models import Message, Session, Turn, UsageRecord
 from copilot.providers import pricing, registry
@@ -139,10 +141,18 @@ def _turn_of_accepted(turn: Turn, accepted: Accepted) -> Object:
 
 def turn_object(turn: Turn) -> Object:
     """Return one turn. While it runs, ``text`` is that of its finished messages; its events have the rest."""
-    messages = turn.messages.settled().order_by("seq")
-    records = UsageRecord.objects.filter(turn=turn).order_by("fence", "step")
     first_step = turn.is_live and turn.steps == 0
-    return _turn(turn, list(messages), [] if first_step else list(records))
+    return _turn(turn, _settled_messages_of(turn.pk), [] if first_step else _records_of(turn.pk))
+
+
+@prepared
+def _settled_messages_of(turn_id: Any) -> QuerySet[Message]:
+    return Message.objects.settled().filter(turn_id=turn_id).order_by("seq")
+
+
+@prepared
+def _records_of(turn_id: Any) -> QuerySet[UsageRecord]:
+    return UsageRecord.objects.filter(turn_id=turn_id).order_by("fence", "step")
 
 
 def _turn(turn: Turn, messages: Sequence[Message], records: Sequence[UsageRecord]) -> Object:

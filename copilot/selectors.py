@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from common.errors import NotFound
 from common.ids import as_uuid
+from common.prepared import prepared
 from copilot.models import Message, Session, Turn
-from copilot.models.message import MessageQuerySet
+from copilot.models.message import MessageQuerySet, queued_in
 from copilot.models.session import SessionQuerySet
+from copilot.models.turn import live_turn_of
 
 PAGE = 50
 
 
-def session_of(user: object, session_id: object) -> Session:
+def session_of(user: Any, session_id: object) -> Session:
     """Return the session; NotFound when it is unknown, somebody else's or not an id at all."""
-    session = Session.objects.visible_to(user).filter(id=_id(session_id)).first()
-    if session is None:
+    found = _session_of(user.pk, _id(session_id))
+    if not found:
         raise NotFound("There is no such session.")
-    return session
+    return found[0]
+
+
+@prepared
+def _session_of(user_id: Any, session_id: Any) -> SessionQuerySet:
+    return Session.objects.visible_to(user_id).filter(pk=session_id)
 
 
 def sessions_of(user: object, *, search: str = "", archived: bool = False) -> SessionQuerySet:
@@ -60,12 +68,12 @@ def message_of(user: object, message_id: object) -> Message:
 
 def active_turn(session: Session) -> Turn | None:
     """Return the session's turn that has not ended, if there is one."""
-    return Turn.objects.live().filter(session=session).first()
+    return live_turn_of(session.pk)
 
 
 def queued_of(session: Session) -> list[Message]:
     """Return the messages that wait for delivery, in typing order."""
-    return list(Message.objects.filter(session=session).queued())
+    return queued_in(session.pk)
 
 
 def position_of(message: Message) -> int:

@@ -28,6 +28,7 @@ from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed
 from copilot.turns.dispatch import REDISPATCH_MAX, REDISPATCH_SECONDS, dispatch, run_here, runs_here
 from copilot.turns.finish import Ending, do_finish, failed
 from copilot.turns.recover import take_over
+from copilot.turns.sessions import forget_deleted_turns
 from copilot.turns.submit import do_live_turn
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ LATE = 10.0
 BATCH = 200
 #: Turns whose events one pass removes.
 PRUNED_AT_ONCE = 50
+#: Logs that one pass compares with the turns; from the newest to the oldest, then again.
+LOGS_AT_ONCE = 500
+NEWEST = uuid.UUID(int=2**128 - 1)
+_looked_before = NEWEST
 ADVISORY_LOCK = 0x686F6C64  # "hold"
 
 
@@ -187,6 +192,14 @@ def _old_events() -> int:
     return removed
 
 
+def _leftover_events() -> int:
+    """Events of turns that were deleted while they ran, and whose worker was lost before it could remove them."""
+    global _looked_before
+    removed, following = forget_deleted_turns(_looked_before, LOGS_AT_ONCE)
+    _looked_before = following or NEWEST
+    return removed
+
+
 def _each(ids: Iterable[uuid.UUID], act: Callable[[uuid.UUID], bool]) -> int:
     """Act on each and count; one that cannot be settled must not keep the others waiting."""
     done = 0
@@ -234,6 +247,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_stranded_messages),
     Rule(_gone_workers, every=600),
     Rule(_old_events, every=10),
+    Rule(_leftover_events, every=60),
 )
 
 

@@ -14,12 +14,14 @@ import socket
 import threading
 import time
 import uuid
+from collections import deque
 from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
 
 from common.db import db, db_steady, release_connections
+from common.loops import new_event_loop
 from common.version import VERSION
 from copilot.agent.live import LiveTurn
 from copilot.agent.loop import Leave, run_turn
@@ -33,7 +35,7 @@ from copilot.providers.registry import preload
 from copilot.providers.transport import close_clients
 from copilot.sweep import Sweeper
 from copilot.turns import leases
-from copilot.turns.claim import Claim, claim_next
+from copilot.turns.claim import Claim, claim_waiting
 from copilot.turns.dispatch import set_runner
 from copilot.turns.finish import Ending, cancelled, failed
 from copilot.turns.sessions import forget_deleted_turn
@@ -60,6 +62,9 @@ class Worker:
         self._pong = time.monotonic()
         self._lag = 0.0
         self._listener: asyncio.Task[None] | None = None
+        #: Who waits for a turn to run, and the task that claims for them.
+        self._wanted: deque[asyncio.Future[Claim | None]] = deque()
+        self._claiming: asyncio.Task[None] | None = None
         self._running: set[asyncio.Future[None]] = set()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -138,8 +143,35 @@ class Worker:
             done.set_result(None)
 
     async def _claim(self) -> Claim | None:
-        """Claim a turn, one at a time: tasks that begin together would all go for the same candidates."""
-        return None if self.stopping else await db(claim_next, self.id, pool="claim")
+        """Claim a turn, together with all others who want one: a burst costs little more than a single turn."""
+        claim: asyncio.Future[Claim | None] = self.loop.create_future()
+        self._wanted.append(claim)
+        if self._claiming is None or self._claiming.done():
+            self._claiming = self.loop.create_task(self._claim_wanted())
+        return await claim
+
+    async def _claim_wanted(self) -> None:
+        while self._wanted:
+            asked = len(self._wanted)
+            claims: list[Claim] = []
+            problem: Exception | None = None
+            try:
+                if not self.stopping:
+                    claims = await db(claim_waiting, self.id, asked, pool="claim")
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs who wanted one
+                problem = error
+            # Who gets none asks again, unless nobody gets any: then there was nothing. Who came meanwhile was told
+            # of a turn that this look may have missed.
+            nothing = not claims
+            while self._wanted and (claims or (nothing and asked)):
+                waiting = self._wanted.popleft()
+                asked -= 1
+                if waiting.done():
+                    continue
+                if problem is not None:
+                    waiting.set_exception(problem)
+                else:
+                    waiting.set_result(claims.pop(0) if claims else None)
 
     async def _run(self, live: LiveTurn) -> None:
         """Run a turn and see it off, whatever happens to it."""
@@ -260,7 +292,7 @@ class LoopThread:
     """An event loop in a thread of its own, for a process whose main thread does something else."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="turns", daemon=True)
         self._thread.start()
 

@@ -6,14 +6,16 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from common.auth import SCOPES, Caller
 from common.db import transact
 from common.errors import Busy, Forbidden, Invalid, NotFound
+from common.prepared import prepared
 from copilot.models import User
 from linking.models import PersonalKey
 
@@ -99,12 +101,18 @@ def authenticate_key(secret: str) -> tuple[User, frozenset[str], UUID] | None:
     """Return ``(user, scopes, key id)`` of a live key of an active user, else None. One query."""
     if not secret.startswith(_PREFIX) or len(secret) > _LONGEST:
         return None
-    live = PersonalKey.objects.live().select_related("user")
-    key = live.filter(digest=digest_of(secret), user__is_active=True).first()
-    if key is None:
+    found = _live_key(digest_of(secret))
+    if not found:
         return None
+    key = found[0]
     _note_use(key)
     return key.user, frozenset(key.scopes), key.pk
+
+
+@prepared
+def _live_key(digest: Any) -> QuerySet[PersonalKey]:
+    live = PersonalKey.objects.live().select_related("user")
+    return live.filter(digest=digest, user__is_active=True)
 
 
 def _note_use(key: PersonalKey) -> None:

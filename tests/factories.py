@@ -20,7 +20,7 @@ from copilot.events.log import EventBatch, Row, StaleTurn, from_outside, read_ev
 from copilot.events.schema import Chunk
 from copilot.models import Message, Session, Turn, User
 from copilot.turns import recover
-from copilot.turns.claim import Claim, claim_next
+from copilot.turns.claim import Claim, claim_waiting
 from copilot.turns.finish import Ending, completed, finish_held
 from copilot.turns.progress import CallOutcome, FinishedStep, PlannedCall, begin_call, commit_step, settle_call
 from copilot.turns.sessions import create_session
@@ -57,6 +57,12 @@ def make_running(session: Session | None = None, text: str = "hello") -> Holder:
     """Create a turn that a worker holds."""
     turn = make_turn(session, text)
     return hold(turn)
+
+
+def claim_next(worker_id: uuid.UUID) -> Claim | None:
+    """Claim a turn for a worker; None when there is none to take."""
+    found = claim_waiting(worker_id, 1)
+    return found[0] if found else None
 
 
 def hold(turn: Turn) -> Holder:

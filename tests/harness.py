@@ -1,7 +1,7 @@
 """Real workers on a test's event loop, without Celery: what the broker would do is one call.
 
-Fixtures, to be imported by the conftest of the folders that use them: ``hints`` (the channel layer of this test)
-and ``crew`` (workers).
+Fixtures, to be imported by the conftest of the folders that use them: ``hints`` (the channel layer of this test),
+``crew`` (workers), and ``make_session`` and ``session`` (of the person that a test is about).
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from typing import Any
 
 import pytest
 from channels.layers import channel_layers
+from django.utils import timezone
 
 from common.db import db
 from copilot import sweep, worker
 from copilot.events import publish
 from copilot.events.follow import Event, follow
-from copilot.models import Session, Turn
+from copilot.models import Session, Turn, User
 from copilot.providers.base import ModelRequest
 from copilot.providers.demo import DemoProvider
 from copilot.turns import dispatch, recover
-from tests.factories import accept, expire_lease, give_up_worker, make_session
+from tests import factories
+from tests.factories import accept, expire_lease, give_up_worker
 
 #: Longer than anything here takes on a busy machine: reaching it is a failure.
 PATIENCE = 20.0
@@ -36,6 +38,22 @@ def hints() -> Iterator[None]:
     yield
     publish.set_loop(None)
     channel_layers.backends.clear()
+
+
+@pytest.fixture
+def make_session(user: User) -> Callable[..., Session]:
+    """Return a function that makes sessions of the person that a test is about, with any values of columns."""
+
+    def make(**over: Any) -> Session:
+        return Session.objects.create(**{"user": user, "updated_at": timezone.now(), **over})
+
+    return make
+
+
+@pytest.fixture
+def session(make_session: Callable[..., Session]) -> Session:
+    """A session of the person that a test is about."""
+    return make_session()
 
 
 class Crew:
@@ -106,7 +124,7 @@ class Crew:
 
     async def send(self, text: str, session: Session | None = None, **over: Any) -> Turn:
         """Send a message that starts a turn."""
-        turn = await db(lambda: accept(session or make_session(), text, **over).turn)
+        turn = await db(lambda: accept(session or factories.make_session(), text, **over).turn)
         assert turn is not None
         return await self.now(turn)
 

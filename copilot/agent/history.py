@@ -10,6 +10,9 @@ import json
 import uuid
 from typing import Any
 
+from django.db.models import QuerySet
+
+from common.prepared import prepared
 from copilot.agent import prompt
 from copilot.models import Message, Step, ToolCall, Turn
 from copilot.providers.base import (
@@ -32,12 +35,7 @@ def earlier_messages(turn: Turn, *, before: int | None) -> tuple[list[ModelMessa
     The number is where that question begins: the person's messages before it were other turns' to answer, also
     when those turns ended without saying anything.
     """
-    rows = (
-        Message.objects.settled()
-        .filter(session_id=turn.session_id, seq__lt=before)
-        .order_by("-seq")
-        .only("role", "parts", "options", "created_at", "state", "turn_id")[:MESSAGES_MAX]
-    )
+    rows = _before(turn.session_id, before)
     view: list[list[ModelMessage]] = []
     size = own = 0
     for message in rows:
@@ -48,6 +46,12 @@ def earlier_messages(turn: Turn, *, before: int | None) -> tuple[list[ModelMessa
             break
     messages = [message for group in reversed(view) for message in group]
     return messages, len(messages) - sum(len(group) for group in view[:own])
+
+
+@prepared
+def _before(session_id: Any, seq: Any) -> QuerySet[Message]:
+    earlier = Message.objects.settled().filter(session_id=session_id, seq__lt=seq).order_by("-seq")
+    return earlier.only("role", "parts", "options", "created_at", "state", "turn_id")[:MESSAGES_MAX]
 
 
 def _of_user(message: Message) -> list[ModelMessage]:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -83,8 +84,7 @@ class LiveTurn:
 
     async def end(self, ending: Ending, *, step: progress.FinishedStep | None = None) -> None:
         """End the turn, with its last step if there is one, in one transaction."""
-        if self.first_chunk_ms is not None:
-            ending.fields["first_chunk_ms"] = self.first_chunk_ms
+        ending = replace(ending, first_chunk_ms=self.first_chunk_ms)
         await self.commit(
             finish_held, last=True, session_id=self.claim.session_id, ending=ending, step=step, title=self.title
         )

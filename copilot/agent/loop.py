@@ -9,16 +9,20 @@ import asyncio
 import random
 import uuid
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from common.db import db_steady
+from common.prepared import prepared
 from copilot.agent import history, prompt
 from copilot.agent.calls import run_calls
 from copilot.agent.live import LiveTurn
 from copilot.agent.step import Answer, StepStream
 from copilot.events import schema
-from copilot.models import Message, Step, ToolCall, Turn
+from copilot.models import Step, ToolCall, Turn
+from copilot.models.message import open_answer_of
 from copilot.providers.base import ModelMessage, ModelRequest, Provider, ProviderError, Usage
 from copilot.providers.pricing import price_call
 from copilot.providers.registry import UnknownModel, provider_for
@@ -59,8 +63,8 @@ class TurnState:
 
 def load(turn_id: uuid.UUID) -> TurnState:
     """Read everything the turn needs."""
-    turn = Turn.objects.select_related("session").get(pk=turn_id)
-    answer = Message.objects.only("id", "seq").get(turn=turn, state=Message.State.OPEN)
+    [turn] = _turn(turn_id)
+    [answer] = open_answer_of(turn_id)
     earlier, asked_from = history.earlier_messages(turn, before=answer.seq)
     return TurnState(
         turn=turn,
@@ -73,6 +77,11 @@ def load(turn_id: uuid.UUID) -> TurnState:
         message_id=answer.id,
         said_anything=turn.steps > 0,
     )
+
+
+@prepared
+def _turn(turn_id: Any) -> QuerySet[Turn]:
+    return Turn.objects.select_related("session").filter(pk=turn_id)
 
 
 async def run_turn(live: LiveTurn) -> None:
@@ -112,6 +121,7 @@ async def _run(live: LiveTurn, state: TurnState) -> None:
             effort=state.turn.effort,
             max_output_tokens=state.turn.settings.get("max_output_tokens") or 0,
             step=number,
+            pause=live.log.slack,
         )
         answer = await _ask(live, state, provider, request)
         if await _ends_turn(live, state, answer, last=last):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.db import db
+from common.prepared import prepared
 from copilot.events import schema
 from copilot.events.glance import glance
 from copilot.events.listen import listen
@@ -61,18 +62,23 @@ def read_page(turn_id: uuid.UUID, after: int, limit: int = PAGE) -> Page:
     When older events were pruned, ``data-reset`` with the stored parts stands in for them, under the seq just
     before the events that are left.
     """
-    turn = Turn.objects.filter(pk=turn_id).values("status", "last_seq").first()
-    if turn is None:
+    found = _state_of(turn_id)
+    if not found:
         return Page([], terminal=True, live=False)
+    [(status, last_seq)] = found
     # The status is read first: events that end a turn are never missed between the two reads.
     events = read_events(turn_id, after, limit)
-    last_seq = turn["last_seq"]
     if events and events[0][0] > after + 1:
         events = events[: limit - 1]
         events.insert(0, (events[0][0] - 1, schema.data("reset", {"parts": _stored_parts(turn_id)})))
     newest = events[-1][0] if events else after
     terminal = bool(events and schema.is_terminal(events[-1][1])) or (last_seq is not None and newest >= last_seq)
-    return Page(events, terminal=terminal, live=turn["status"] == Turn.Status.RUNNING)
+    return Page(events, terminal=terminal, live=status == Turn.Status.RUNNING)
+
+
+@prepared
+def _state_of(turn_id: Any) -> Any:
+    return Turn.objects.filter(pk=turn_id).values_list("status", "last_seq")
 
 
 def _stored_parts(turn_id: uuid.UUID) -> list[dict[str, Any]]:

@@ -11,12 +11,13 @@ import json
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Max
 
 from common.errors import Busy
+from common.prepared import prepared
 from copilot.events import publish
 from copilot.events.schema import Chunk
 from copilot.models import TurnEvent
@@ -66,8 +67,23 @@ def last_seq(turn_id: uuid.UUID) -> int:
 
 def read_events(turn_id: uuid.UUID, after: int = 0, limit: int | None = None) -> list[Row]:
     """Return the events after ``after`` in order, at most ``limit``."""
-    rows = TurnEvent.objects.filter(turn_id=turn_id, seq__gt=after).order_by("seq").values_list("seq", "chunk")
-    return list(rows if limit is None else rows[:limit])
+    return _events_after(turn_id, after) if limit is None else _first_events_after(limit)(turn_id, after)
+
+
+@prepared
+def _events_after(turn_id: Any, after: Any) -> Any:
+    rows = TurnEvent.objects.filter(turn_id=turn_id, seq__gt=after)
+    return rows.order_by("seq").values_list("seq", "chunk")
+
+
+@functools.cache
+def _first_events_after(limit: int) -> Callable[..., list[Row]]:
+    @prepared
+    def first(turn_id: Any, after: Any) -> Any:
+        rows = TurnEvent.objects.filter(turn_id=turn_id, seq__gt=after)
+        return rows.order_by("seq").values_list("seq", "chunk")[:limit]
+
+    return first
 
 
 def insert_rows(rows: Iterable[tuple[uuid.UUID, int, Chunk]]) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
-from common.db import db_steady, release_connections, transact
+from common.db import KEEP_SECONDS, connection_wanted, db_steady, release_connections, transact
 from common.errors import Busy
 from copilot.events import publish, schema
 from copilot.events.log import EventBatch, Row, StaleTurn, insert_rows
@@ -69,6 +69,10 @@ class Appender:
             _merge(self._waiting, chunk)
             if not self._held:
                 self._writer.wants(self)
+
+    def slack(self) -> float:
+        """Seconds by which the log is written less often than at rest: nothing said sooner is seen sooner."""
+        return max(0.0, self._writer.interval - INTERVAL)
 
     def send_transient(self, chunk: Chunk) -> None:
         """Send a chunk that is not stored to whoever listens right now."""
@@ -201,6 +205,8 @@ class LogWriter:
         self._urgent = False
         self._stopping = False
         self._lag = 0.0
+        #: Seconds between two writes, as things are.
+        self.interval = INTERVAL
         self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
 
     def start(self) -> None:
@@ -227,16 +233,15 @@ class LogWriter:
 
     def _run(self) -> None:
         last = 0.0
-        interval = INTERVAL
         while True:
-            taken = self._next(last, interval)
+            taken = self._next(last, self.interval)
             if taken is None:
                 release_connections()
                 return
             started = time.monotonic()
             stored = self._store(taken)
             last = time.monotonic()
-            interval = self._interval(len(taken), last - started) if stored else RETRY
+            self.interval = self._interval(len(taken), last - started) if stored else RETRY
 
     def _interval(self, turns: int, took: float) -> float:
         """Seconds until the next write: longer the more turns there are, and the slower database and loop are."""
@@ -244,11 +249,14 @@ class LogWriter:
 
     def _next(self, last: float, interval: float) -> list[Appender] | None:
         """Wait until it is time to write and take what waits; None when stopped and nothing is left."""
+        idle = False
         with self.lock:
             while not self._wanting:
                 if self._stopping:
                     return None
-                self._wake.wait()
+                if idle:
+                    release_connections()
+                idle = not self._wake.wait(None if idle else KEEP_SECONDS)
             while not self._stopping:
                 wait = last + (URGENT if self._urgent and interval < RETRY else interval) - time.monotonic()
                 if wait <= 0:
@@ -264,8 +272,9 @@ class LogWriter:
         except _REFUSED:
             return self._store_one_by_one(taken)
         except _AWAY as error:
+            release_connections()
             return self._give_back(taken, error)
-        finally:
+        if connection_wanted():
             release_connections()
         self._stored(taken)
         return True

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 from common.ids import new_id
+from common.prepared import prepared
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
@@ -98,3 +99,15 @@ class Message(models.Model):
         """All text parts, joined with nothing between."""
         parts: list[dict[str, Any]] = self.parts
         return "".join(part["text"] for part in parts if part.get("type") == "text")
+
+
+@prepared
+def queued_in(session_id: Any) -> MessageQuerySet:
+    """Return the messages that wait in a session, in the order in which they were typed."""
+    return Message.objects.filter(session_id=session_id).queued()
+
+
+@prepared
+def open_answer_of(turn_id: Any) -> MessageQuerySet:
+    """Return the message that a turn is writing: one, or none once it was sealed."""
+    return Message.objects.filter(turn_id=turn_id, state=Message.State.OPEN)

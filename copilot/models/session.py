@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
 from common.ids import new_id
+from common.prepared import prepared
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
@@ -77,3 +78,9 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return self.title or str(self.id)
+
+
+@prepared
+def locked_session(session_id: Any) -> SessionQuerySet:
+    """Return the session under its lock: one, or none when it was deleted."""
+    return Session.objects.locked().filter(pk=session_id)

@@ -10,6 +10,7 @@ from django.db.models import Q
 
 from common.db import db_now, seconds_ago
 from common.ids import new_id
+from common.prepared import prepared
 
 LIVE = ("queued", "running", "requires_action")
 TERMINAL = ("completed", "failed", "cancelled")
@@ -199,3 +200,14 @@ class Turn(models.Model):
         if self.status not in (self.Status.FAILED, self.Status.CANCELLED):
             return None
         return {"code": self.outcome, "detail": "", "retryable": False, **(self.error or {})}
+
+
+def live_turn_of(session_id: object) -> Turn | None:
+    """Return the session's turn that has not ended, if there is one; there is never more than one."""
+    found = _live_turns_of(session_id)
+    return found[0] if found else None
+
+
+@prepared
+def _live_turns_of(session_id: Any) -> TurnQuerySet:
+    return Turn.objects.live().filter(session_id=session_id)

@@ -12,6 +12,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from common.db import seconds_ago
+from common.prepared import Update, insert, prepared_update
 from copilot.events import publish
 from copilot.models import Message, Session, Turn
 from copilot.providers.registry import default_model
@@ -28,7 +29,7 @@ def do_begin_turn(session: Session, messages: Sequence[Message], *, origin: str)
     the last one asked for (model, effort, time zone) counts.
     """
     options: dict[str, Any] = messages[-1].options
-    turn = Turn.objects.create(
+    turn = Turn(
         redispatch_at=seconds_ago(-REDISPATCH_SECONDS),
         session=session,
         user_id=session.user_id,
@@ -45,14 +46,15 @@ def do_begin_turn(session: Session, messages: Sequence[Message], *, origin: str)
         message.turn, message.state, message.held = turn, Message.State.DONE, False
         message.seq = do_next_seq(session)
     answer = do_open_answer(session, turn)
+    insert(turn)
     new = [message for message in messages if message._state.adding]
     for message in messages:
         if not message._state.adding:
             message.save(update_fields=["turn", "seq", "state", "held"])
-    Message.objects.bulk_create([*new, answer])
+    insert(*new, answer)
     if not session.title:
-        session.title = title_from(messages[0].text)
-    do_touch_session(session, title=session.title)
+        _ = _name(session.pk, title_from(messages[0].text))
+    do_touch_session(session)
     journal(turn.id, "submitted", messages=[str(message.id) for message in messages])
     dispatch_on_commit(turn.id)
     return turn
@@ -82,19 +84,28 @@ def do_next_seq(session: Session) -> int:
     return session.next_seq - 1
 
 
-def do_touch_session(session: Session, **changes: Any) -> None:
+def do_touch_session(session: Session) -> None:
     """Record activity and what was allocated: a new revision, told to open pages after the commit.
 
     The caller holds the session lock since before it read ``session``.
     """
-    Session.objects.filter(pk=session.pk).update(
-        revision=F("revision") + 1,
-        updated_at=timezone.now(),
-        next_seq=session.next_seq,
-        accepted=session.accepted,
-        **changes,
-    )
+    _ = _touch(session.pk, timezone.now(), session.next_seq, session.accepted)
     announce(session.pk, session.user_id)
+
+
+@prepared_update
+def _touch(session_id: Any, now: Any, next_seq: Any, accepted: Any) -> Update:
+    return Session.objects.filter(pk=session_id), {
+        "revision": F("revision") + 1,
+        "updated_at": now,
+        "next_seq": next_seq,
+        "accepted": accepted,
+    }
+
+
+@prepared_update
+def _name(session_id: Any, title: Any) -> Update:
+    return Session.objects.filter(pk=session_id), {"title": title}
 
 
 def announce(session_id: uuid.UUID, user_id: uuid.UUID) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Coalesce
 
 from common.db import db_now, transact
@@ -18,11 +19,16 @@ from copilot.events.log import EventBatch
 from copilot.models import Session, Turn, User
 from copilot.turns.journal import journal
 
-#: Candidates looked at for one slot; those that another worker takes meanwhile are passed over.
-CANDIDATES = 8
+#: Turns that are claimed in one transaction, at most.
+BATCH = 16
+#: Candidates looked at beyond those wanted; others may take some meanwhile.
+SPARE = 8
 #: How often the list is read again when other workers took all of them; the sweep looks after the rest.
 ROUNDS = 20
 ROUND_SECONDS = 0.01
+
+#: A turn that could be claimed: its id, its session's and its user's.
+Candidate = tuple[uuid.UUID, uuid.UUID, uuid.UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,44 +42,60 @@ class Claim:
     seq: int
 
 
-def claim_next(worker_id: uuid.UUID) -> Claim | None:
-    """Claim the oldest waiting turn of the person with the fewest running; None when there is none to take.
+def claim_waiting(worker_id: uuid.UUID, most: int) -> list[Claim]:
+    """Claim up to ``most`` waiting turns: the oldest of whoever has the fewest running, one after the other.
 
-    When others were faster with all candidates, there may be more: this hint may be the last one of a turn.
+    It returns with the first that it gets, sixteen at most: their leases run, so they must not wait for others. An
+    empty list means that there was nothing to take. When others were faster with all candidates, it looks again:
+    this hint may be the last one of a turn.
     """
+    wanted = min(most, BATCH)
     for _ in range(ROUNDS):
-        candidates = _candidates()
+        candidates = _candidates(wanted)
         if not candidates:
             break
-        for candidate in candidates:
-            if claim := _claim(worker_id, *candidate):
-                return claim
-        # Taken meanwhile, or their sessions are locked, by a second message perhaps: it is a matter of a moment.
+        if found := _claim_some(worker_id, candidates, wanted):
+            return found
+        # Taken meanwhile, or their sessions are locked, perhaps by a second message: a matter of a moment.
         time.sleep(ROUND_SECONDS)
-    return None
+    return []
 
 
+def _claim_some(worker_id: uuid.UUID, candidates: list[Candidate], wanted: int) -> list[Claim]:
+    """Claim some of the candidates, the first ones if nobody holds them."""
+    for start in range(0, len(candidates), wanted):
+        if found := _claim(worker_id, candidates[start : start + wanted]):
+            return found
+    return []
+
+
+_NO_LIMIT = 2**31 - 1
 #: The database's clock, as ``db_now`` writes it.
 _NOW = {"sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')", "postgresql": "STATEMENT_TIMESTAMP()"}
-#: The scheduler: who has the fewest running comes first, then who has waited longest.
+#: The scheduler: each person's turns are numbered from the count of their running ones on; the lowest go first,
+#: so that a slot goes to who has the fewest, and among them to who has waited longest.
 _CANDIDATES = """
-    SELECT turn.id, turn.session_id, turn.user_id
-      FROM copilot_turn AS turn
-      LEFT JOIN (SELECT user_id, COUNT(*) AS running FROM copilot_turn WHERE status = 'running' GROUP BY user_id)
-           AS busy ON busy.user_id = turn.user_id
-     WHERE turn.status = 'queued'
-       AND turn.stop_requested_at IS NULL
-       AND (turn.not_before IS NULL OR turn.not_before <= {now})
-       AND COALESCE(busy.running, 0) < %s
-     ORDER BY COALESCE(busy.running, 0), turn.queued_at, turn.id
+    SELECT id, session_id, user_id
+      FROM (SELECT turn.id, turn.session_id, turn.user_id, turn.queued_at,
+                   COALESCE(busy.running, 0)
+                   + ROW_NUMBER() OVER (PARTITION BY turn.user_id ORDER BY turn.queued_at, turn.id) AS place
+              FROM copilot_turn AS turn
+              LEFT JOIN (SELECT user_id, COUNT(*) AS running
+                           FROM copilot_turn WHERE status = 'running' GROUP BY user_id) AS busy
+                ON busy.user_id = turn.user_id
+             WHERE turn.status = 'queued'
+               AND turn.stop_requested_at IS NULL
+               AND (turn.not_before IS NULL OR turn.not_before <= {now})) AS waiting
+     WHERE place <= %s
+     ORDER BY place, queued_at, id
      LIMIT %s
 """
 
 
-def _candidates() -> list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]:
-    limit = settings.TURNS_PER_USER_MAX or 2**31 - 1
+def _candidates(wanted: int) -> list[Candidate]:
+    limit = settings.TURNS_PER_USER_MAX or _NO_LIMIT
     with connection.cursor() as cursor:
-        cursor.execute(_CANDIDATES.format(now=_NOW[connection.vendor]), [limit, CANDIDATES])
+        cursor.execute(_CANDIDATES.format(now=_NOW[connection.vendor]), [limit, wanted + SPARE])
         rows = cursor.fetchall()
     return [(_uuid(turn), _uuid(session), _uuid(user)) for turn, session, user in rows]
 
@@ -84,34 +106,37 @@ def _uuid(value: Any) -> uuid.UUID:
 
 
 @transact
-def _claim(
-    worker_id: uuid.UUID,
-    turn_id: uuid.UUID,
-    session_id: uuid.UUID,
-    user_id: uuid.UUID,
-) -> Claim | None:
-    lock = Session.objects.select_for_update(of=("self",), no_key=True, skip_locked=True)
-    session = lock.filter(pk=session_id)
-    if session.values_list("pk").first() is None or not _has_slot(user_id):
-        return None
+def _claim(worker_id: uuid.UUID, candidates: list[Candidate]) -> list[Claim]:
+    """Claim those of the candidates that are free and whose person has a slot left."""
+    free = _lock_free_sessions([session_id for _, session_id, _ in candidates])
+    candidates = [candidate for candidate in candidates if candidate[1] in free]
+    slots = _slots_left({user_id for _, _, user_id in candidates})
+    taken: dict[uuid.UUID, Candidate] = {}
+    for candidate in candidates:
+        if slots[candidate[2]] > 0:
+            slots[candidate[2]] -= 1
+            taken[candidate[0]] = candidate
+    if not taken:
+        return []
     now = db_now()
-    claimed = (
-        Turn.objects.claimable()
-        .filter(pk=turn_id)
-        .update(
-            status=Turn.Status.RUNNING,
-            worker=worker_id,
-            heartbeat_at=now,
-            claimed_at=now,
-            progress_at=now,
-            started_at=Coalesce(F("started_at"), now),
-            not_before=None,
-            fence=F("fence") + 1,
-        )
+    Turn.objects.claimable().filter(pk__in=taken).update(
+        status=Turn.Status.RUNNING,
+        worker=worker_id,
+        heartbeat_at=now,
+        claimed_at=now,
+        progress_at=now,
+        started_at=Coalesce(F("started_at"), now),
+        not_before=None,
+        fence=F("fence") + 1,
     )
-    if claimed != 1:
-        return None
-    fence, attempt, sealed_seq = Turn.objects.values_list("fence", "attempt", "sealed_seq").get(pk=turn_id)
+    mine = Turn.objects.filter(pk__in=taken, status=Turn.Status.RUNNING, worker=worker_id)
+    claimed = mine.values_list("pk", "fence", "attempt", "sealed_seq")
+    return [_begin_claim(worker_id, taken[pk], *held) for pk, *held in claimed]
+
+
+def _begin_claim(worker_id: uuid.UUID, candidate: Candidate, fence: int, attempt: int, sealed_seq: int) -> Claim:
+    """Take back what no row keeps of the claim before, and note this one."""
+    turn_id, session_id, user_id = candidate
     # Nobody can have written before the first claim.
     batch = EventBatch.after_log(turn_id) if fence > 1 else EventBatch(turn_id, 0)
     if batch.seq > sealed_seq:
@@ -121,10 +146,20 @@ def _claim(
     return Claim(turn_id, session_id, user_id, fence, batch.seq)
 
 
-def _has_slot(user_id: uuid.UUID) -> bool:
-    """Count again under the person's row lock, so that two workers cannot both take the last slot."""
+def _lock_free_sessions(session_ids: list[uuid.UUID]) -> set[uuid.UUID]:
+    """Lock those of the sessions that nobody holds; whoever holds one is not waited for."""
+    lock = Session.objects.select_for_update(of=("self",), no_key=True, skip_locked=True)
+    return set(lock.filter(pk__in=session_ids).order_by("pk").values_list("pk", flat=True))
+
+
+def _slots_left(user_ids: set[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """Count again under each person's row lock, so that two workers cannot both take the last slot."""
     limit = settings.TURNS_PER_USER_MAX
     if not limit:
-        return True
-    User.objects.select_for_update(of=("self",), no_key=True).filter(pk=user_id).values_list("pk").first()
-    return Turn.objects.filter(Q(status=Turn.Status.RUNNING), user_id=user_id).count() < limit
+        return dict.fromkeys(user_ids, _NO_LIMIT)
+    people = User.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=user_ids)
+    list(people.order_by("pk").values_list("pk"))
+    running = Counter(
+        Turn.objects.filter(status=Turn.Status.RUNNING, user_id__in=user_ids).values_list("user_id", flat=True)
+    )
+    return {user_id: limit - running[user_id] for user_id in user_ids}

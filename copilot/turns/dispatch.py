@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import KombuError, OperationalError
 
+from common.prepared import prepared
 from copilot.models import Turn
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,11 @@ def dispatch_waiting_on_commit(user_id: uuid.UUID) -> None:
 
 
 def _dispatch_waiting(user_id: uuid.UUID) -> None:
-    waiting = Turn.objects.claimable().filter(user_id=user_id).order_by("queued_at").values_list("id", flat=True)
-    for turn_id in waiting[:1]:
+    for turn_id in _first_waiting_of(user_id):
         _dispatch_or_run(turn_id)
+
+
+@prepared
+def _first_waiting_of(user_id: Any) -> Any:
+    waiting = Turn.objects.claimable().filter(user_id=user_id).order_by("queued_at")
+    return waiting.values_list("id", flat=True)[:1]

@@ -6,19 +6,23 @@ Worker, canceller, sweep and operator all end turns through ``do_finish``; only 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, QuerySet
+from django.db.models.functions import Coalesce
 
 from common.db import db_now
+from common.prepared import Update, prepared, prepared_update
 from common.text import storable
 from copilot.events import schema
 from copilot.events.fold import Transcript
 from copilot.events.log import EventBatch, StaleTurn, read_events
 from copilot.events.schema import Chunk
 from copilot.models import Message, Session, ToolCall, Turn
+from copilot.models.message import open_answer_of, queued_in
+from copilot.models.session import locked_session
 from copilot.turns.begin import do_begin_turn, do_touch_session
 from copilot.turns.dispatch import dispatch_waiting_on_commit
 from copilot.turns.journal import journal
@@ -33,7 +37,10 @@ class Ending:
     outcome: str
     error: dict[str, Any] | None = None
     tool_error: str = "The turn ended before this call did."
-    fields: dict[str, Any] = field(default_factory=dict)
+    #: What the turn came to, where the holder knows: its last step, and how long the first chunk took.
+    steps: int | None = None
+    sealed_seq: int | None = None
+    first_chunk_ms: int | None = None
 
     def terminal(self) -> list[Chunk]:
         """The chunks that say so, the last one terminal."""
@@ -46,24 +53,22 @@ class Ending:
         return [schema.data("error", data), schema.error(error.get("detail") or self.outcome)]
 
 
-def completed(reason: str, **fields: Any) -> Ending:
+def completed(reason: str) -> Ending:
     """The agent said all it had to say; ``reason`` is a finish reason of the contract."""
-    return Ending(Turn.Status.COMPLETED, reason, fields=fields)
+    return Ending(Turn.Status.COMPLETED, reason)
 
 
-def failed(code: str, detail: str, *, hint: str = "", retryable: bool = False, **fields: Any) -> Ending:
+def failed(code: str, detail: str, *, hint: str = "", retryable: bool = False) -> Ending:
     """It cannot go on; ``code`` is a turn error code of the contract, ``detail`` a sentence for people."""
     error = {"detail": storable(detail), "retryable": retryable, **({"hint": storable(hint)} if hint else {})}
-    return Ending(Turn.Status.FAILED, code, error=error, fields=fields)
+    return Ending(Turn.Status.FAILED, code, error=error)
 
 
-def cancelled(reason: str, **fields: Any) -> Ending:
+def cancelled(reason: str) -> Ending:
     """Somebody stopped it; never an error. ``reason`` is an abort reason of the contract."""
     details = {"stopped": "Stopped.", "operator": "Stopped by the operator."}
     error = {"detail": details.get(reason, "Cancelled."), "retryable": False}
-    return Ending(
-        Turn.Status.CANCELLED, reason, error=error, tool_error="Stopped before it finished.", fields=fields
-    )
+    return Ending(Turn.Status.CANCELLED, reason, error=error, tool_error="Stopped before it finished.")
 
 
 def finish_held(
@@ -89,21 +94,27 @@ def finish_held(
     Raises:
         StaleTurn: it is held no longer.
     """
-    session = Session.objects.locked().filter(pk=session_id).first()
-    turn = Turn.objects.held_by(turn_id, fence).locked().with_time().first()
-    if session is None or turn is None:
+    sessions = locked_session(session_id)
+    turns = _held(turn_id, fence)
+    if not sessions or not turns:
         raise StaleTurn
+    session, turn = sessions[0], turns[0]
     if step is not None:
         sealed = do_seal_step(batch, step)
         do_keep_step(turn_id, step, sealed)
-        ending.fields.update(steps=step.number, sealed_seq=sealed)
+        ending = replace(ending, steps=step.number, sealed_seq=sealed)
         batch.append(schema.finish_step())
     if title and session.title_source == Session.TitleSource.AUTO:
         session.title, session.title_source = title[:200], Session.TitleSource.MODEL
         session.save(update_fields=["title", "title_source"])
         batch.append(schema.data("title", {"title": session.title}))
     if turn.stop_requested_at is not None and ending.status != Turn.Status.FAILED:
-        ending = cancelled(turn.stop_reason or "stopped", **ending.fields)
+        ending = replace(
+            cancelled(turn.stop_reason or "stopped"),
+            steps=ending.steps,
+            sealed_seq=ending.sealed_seq,
+            first_chunk_ms=ending.first_chunk_ms,
+        )
     return do_finish(session, turn, batch, ending)
 
 
@@ -121,18 +132,18 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
     for chunk in closing:
         transcript.apply(chunk)
     last_seq = batch.append(*closing, *ending.terminal())
-    changed = Turn.objects.filter(pk=turn.pk, fence=turn.fence, status=turn.status).update(
-        status=ending.status,
+    changed = _end(
+        turn.pk,
+        turn.fence,
+        turn.status,
+        become=ending.status,
         outcome=ending.outcome,
         error=ending.error,
-        finished_at=db_now(),
         last_seq=last_seq,
-        fence=F("fence") + 1,
-        worker=None,
-        heartbeat_at=None,
-        action_id=None,
-        running_ms=F("running_ms") + ran_ms(turn),
-        **ending.fields,
+        ran_ms=ran_ms(turn),
+        steps=ending.steps,
+        sealed_seq=ending.sealed_seq,
+        first_chunk_ms=ending.first_chunk_ms,
     )
     if changed != 1:
         raise StaleTurn
@@ -148,6 +159,47 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
     return next_turn
 
 
+@prepared_update
+def _end(
+    turn_id: Any,
+    fence: Any,
+    status: Any,
+    become: Any,
+    outcome: Any,
+    error: Any,
+    last_seq: Any,
+    ran_ms: Any,
+    steps: Any,
+    sealed_seq: Any,
+    first_chunk_ms: Any,
+) -> Update:
+    return Turn.objects.filter(pk=turn_id, fence=fence, status=status), {
+        "status": become,
+        "outcome": outcome,
+        "error": error,
+        "finished_at": db_now(),
+        "last_seq": last_seq,
+        "fence": F("fence") + 1,
+        "worker": None,
+        "heartbeat_at": None,
+        "action_id": None,
+        "running_ms": F("running_ms") + ran_ms,
+        "steps": Coalesce(steps, F("steps")),
+        "sealed_seq": Coalesce(sealed_seq, F("sealed_seq")),
+        "first_chunk_ms": Coalesce(first_chunk_ms, F("first_chunk_ms")),
+    }
+
+
+@prepared
+def _held(turn_id: Any, fence: Any) -> QuerySet[Turn]:
+    return Turn.objects.held_by(turn_id, fence).locked().with_time()
+
+
+@prepared_update
+def _seal(message_id: Any, state: Any, parts: Any) -> Update:
+    return Message.objects.filter(pk=message_id), {"state": state, "parts": parts}
+
+
 def ran_ms(turn: Turn) -> int:
     """Return the milliseconds of the present running stretch, 0 when there is none."""
     if turn.status != Turn.Status.RUNNING or turn.claimed_at is None:
@@ -160,9 +212,10 @@ def ran_ms(turn: Turn) -> int:
 
 def _store_answer(turn: Turn, transcript: Transcript, ending: Ending) -> None:
     """Seal the open message with what was streamed; a stopped turn that said nothing leaves none."""
-    message = Message.objects.filter(turn=turn, state=Message.State.OPEN).first()
-    if message is None:
+    found = open_answer_of(turn.pk)
+    if not found:
         return
+    message = found[0]
     parts = transcript.parts_of(message.id)
     said = any(part["type"] != "step-start" for part in parts)
     if ending.status == Turn.Status.COMPLETED:
@@ -174,12 +227,12 @@ def _store_answer(turn: Turn, transcript: Transcript, ending: Ending) -> None:
     else:
         message.delete()
         return
-    Message.objects.filter(pk=message.pk).update(state=state, parts=parts if said else [])
+    _ = _seal(message.pk, state, parts if said else [])
 
 
 def _pass_on(session: Session, turn: Turn, ending: Ending) -> uuid.UUID | None:
     """Completed: one next turn takes all that waits. Otherwise it is held until the person says so."""
-    waiting = list(session.messages.queued())
+    waiting = queued_in(session.pk)
     if not waiting:
         return None
     if ending.status != Turn.Status.COMPLETED:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from common.db import db_now, transact
+from common.prepared import Update, insert, prepared, prepared_update
 from copilot.events import schema
 from copilot.events.log import EventBatch, StaleTurn
 from copilot.models import Session, Step, ToolCall, UsageRecord
@@ -57,10 +58,8 @@ def do_seal_step(batch: EventBatch, step: FinishedStep) -> int:
 
 def do_keep_step(turn_id: uuid.UUID, step: FinishedStep, sealed: int) -> None:
     """Insert the rows of a step. The caller has locked the turn behind its fence."""
-    Step.objects.create(
-        turn_id=turn_id, number=step.number, content=step.content, finish_reason=step.finish_reason
-    )
-    ToolCall.objects.bulk_create(
+    insert(Step(turn_id=turn_id, number=step.number, content=step.content, finish_reason=step.finish_reason))
+    calls = [
         ToolCall(
             id=call.id,
             turn_id=turn_id,
@@ -71,7 +70,9 @@ def do_keep_step(turn_id: uuid.UUID, step: FinishedStep, sealed: int) -> None:
             arguments=call.arguments,
         )
         for position, call in enumerate(step.calls)
-    )
+    ]
+    if calls:
+        insert(*calls)
     journal(turn_id, "step", number=step.number, calls=len(step.calls), seq=sealed)
 
 
@@ -124,27 +125,39 @@ def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cos
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
     }
-    known_session = Session.objects.filter(pk=claim.session_id).update(
-        input_tokens=F("input_tokens") + usage.input_tokens,
-        output_tokens=F("output_tokens") + usage.output_tokens,
-        cost_microdollars=F("cost_microdollars") + (cost.microdollars or 0),
-    )
-    if not known_session:
+    if not _add_to_session(claim.session_id, usage.input_tokens, usage.output_tokens, cost.microdollars or 0):
         return  # deleted meanwhile, with all its turns
-    record = UsageRecord.objects.filter(turn_id=claim.turn_id, fence=claim.fence, step=step).first()
-    if record is None:
-        UsageRecord.objects.create(
-            turn_id=claim.turn_id,
-            user_id=claim.user_id,
-            fence=claim.fence,
-            step=step,
-            model=model,
-            cost_microdollars=cost.microdollars,
-            cost_source=cost.source,
-            **amounts,
+    known = _records_of_step(claim.turn_id, claim.fence, step)
+    if not known:
+        insert(
+            UsageRecord(
+                turn_id=claim.turn_id,
+                user_id=claim.user_id,
+                fence=claim.fence,
+                step=step,
+                model=model,
+                cost_microdollars=cost.microdollars,
+                cost_source=cost.source,
+                **amounts,
+            )
         )
         return
+    record = known[0]
     added = {name: F(name) + amount for name, amount in amounts.items()}
     if cost.microdollars is not None and record.cost_microdollars is not None:
         added["cost_microdollars"] = F("cost_microdollars") + cost.microdollars
     UsageRecord.objects.filter(pk=record.pk).update(**added)
+
+
+@prepared_update
+def _add_to_session(session_id: Any, input_tokens: Any, output_tokens: Any, microdollars: Any) -> Update:
+    return Session.objects.filter(pk=session_id), {
+        "input_tokens": F("input_tokens") + input_tokens,
+        "output_tokens": F("output_tokens") + output_tokens,
+        "cost_microdollars": F("cost_microdollars") + microdollars,
+    }
+
+
+@prepared
+def _records_of_step(turn_id: Any, fence: Any, step: Any) -> QuerySet[UsageRecord]:
+    return UsageRecord.objects.filter(turn_id=turn_id, fence=fence, step=step)

@@ -14,6 +14,7 @@ from common.db import db_now, seconds_ago, transact
 from copilot.events import schema
 from copilot.events.log import EventBatch, StaleTurn, from_outside
 from copilot.models import Session, Turn
+from copilot.models.session import locked_session
 from copilot.turns.begin import do_touch_session
 from copilot.turns.dispatch import REDISPATCH_SECONDS, dispatch_on_commit
 from copilot.turns.finish import Ending, cancelled, do_finish, failed, ran_ms
@@ -112,9 +113,10 @@ def hand_back(batch: EventBatch, *, session_id: uuid.UUID, turn_id: uuid.UUID, f
     Raises:
         StaleTurn: it is held no longer.
     """
-    session = Session.objects.locked().filter(pk=session_id).first()
-    if session is None:
+    sessions = locked_session(session_id)
+    if not sessions:
         raise StaleTurn
+    session = sessions[0]
     touch(turn_id, fence)
     turn = Turn.objects.get(pk=turn_id)
     if turn.stop_requested_at is not None:  # nobody would claim it: it would wait for ever

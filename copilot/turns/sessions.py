@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -92,7 +92,8 @@ def delete_session(*, user: User, session_id: object) -> None:
     """Delete a session with everything in it. A turn that runs ends too.
 
     Its worker writes on until it hears of it, and the log alone would let it: so the turn's next seq is taken by
-    its end, the only thing that stays, until the worker has stopped (``forget_deleted_turn``).
+    its end, the only thing that stays: until the worker has stopped (``forget_deleted_turn``), and if it is lost,
+    until the sweep comes by.
 
     Raises:
         NotFound: unknown, or not the user's.
@@ -115,6 +116,43 @@ def forget_deleted_turn(turn_id: uuid.UUID) -> None:
     """Remove what is left of a turn's log if its session was deleted; called by the worker that ran it."""
     if not Turn.objects.filter(pk=turn_id).exists():
         TurnEvent.objects.filter(turn_id=turn_id).delete()
+
+
+def forget_deleted_turns(before: uuid.UUID, most: int) -> tuple[int, uuid.UUID | None]:
+    """Do the same for the last ``most`` logs before this id, whose workers may be lost; for the sweep.
+
+    A worker that is alive after all loses nothing: whatever it appends now is as useless, and goes the same way.
+
+    Returns how many events were removed, and the id to go on before; None when there are no more.
+    """
+    logs = _logs_before(before, most)
+    # The logs are read first: a turn is there before its first event is.
+    gone = set(logs) - set(Turn.objects.filter(pk__in=logs).values_list("pk", flat=True))
+    removed = _delete_logs(gone) if gone else 0
+    return removed, logs[-1] if len(logs) == most else None
+
+
+@transact
+def _delete_logs(turn_ids: Collection[uuid.UUID]) -> int:
+    return TurnEvent.objects.filter(turn_id__in=turn_ids).delete()[0]
+
+
+def _logs_before(before: uuid.UUID, most: int) -> list[uuid.UUID]:
+    """Return the ids of turns that have events, the largest first.
+
+    One look into the primary key for each: DISTINCT would read every event.
+    """
+    key = TurnEvent._meta.get_field("turn").target_field
+    events = connection.ops.quote_name(TurnEvent._meta.db_table)
+    largest = f"SELECT turn_id FROM {events} WHERE turn_id < {{}} ORDER BY turn_id DESC LIMIT 1"  # noqa: S608
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH RECURSIVE logs(id, number) AS (SELECT ({largest.format('%s')}), 1 UNION ALL "  # noqa: S608
+            f"SELECT ({largest.format('logs.id')}), number + 1 FROM logs WHERE id IS NOT NULL AND number < %s) "
+            "SELECT id FROM logs WHERE id IS NOT NULL ORDER BY number",
+            [key.get_db_prep_value(before, connection), most],
+        )
+        return [key.to_python(turn_id) for (turn_id,) in cursor.fetchall()]
 
 
 def _of_client(user: User, client_id: str) -> Session | None:

@@ -17,10 +17,12 @@ from django.db.models import Q
 from common.db import transact
 from common.errors import Conflict, Invalid, NotFound, TooLarge
 from common.ids import as_uuid
+from common.prepared import insert, prepared
 from common.text import storable, storable_json
 from copilot.events.log import from_outside
 from copilot.models import Message, Session, Turn
-from copilot.models.turn import LIVE
+from copilot.models.session import SessionQuerySet
+from copilot.models.turn import live_turn_of
 from copilot.providers.registry import UnknownModel, check_model
 from copilot.turns.begin import do_begin_turn, do_next_number, do_touch_session
 from copilot.turns.recover import do_take_over_if_orphaned
@@ -134,6 +136,12 @@ def _digest(text: str, options: dict[str, Any], delivery: str) -> str:
     return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+@prepared
+def _waiting_or_sent_as(session_id: Any, client_id: Any) -> Any:
+    related = Q(state=Message.State.QUEUED) | Q(client_id=client_id)  # null is equal to none
+    return Message.objects.filter(related, session_id=session_id).values_list("state", "client_id")
+
+
 @from_outside
 @transact
 def _accept(
@@ -148,10 +156,7 @@ def _accept(
 ) -> Accepted:
     session = do_lock_session(user, session_id)
     # One narrow look for both: most messages are new, to a session where nothing waits.
-    related = Q(state=Message.State.QUEUED)
-    if client_id is not None:
-        related |= Q(client_id=client_id)
-    known = list(session.messages.filter(related).values_list("state", "client_id"))
+    known = _waiting_or_sent_as(session.pk, client_id)
     if client_id is not None and any(earlier == client_id for _, earlier in known):
         return _earlier(session, client_id, digest)
     live = do_live_turn(session)
@@ -172,7 +177,7 @@ def _accept(
         options=options,
     )
     if live is not None:
-        message.save(force_insert=True)
+        insert(message)
         do_touch_session(session)
         return Accepted(message, None, position=len(waiting) + 1, waiting_for=waiting_for(live))
     answers = [*waiting, message]
@@ -182,19 +187,22 @@ def _accept(
 
 def do_lock_session(user: Any, session_id: uuid.UUID | None) -> Session:
     """Take the lock of a session of ``user``: the first statement of each transition in it."""
-    session = Session.objects.visible_to(user).locked().filter(pk=session_id).first() if session_id else None
-    if session is None:
+    found = _locked_session_of(user.pk, session_id) if session_id else []
+    if not found:
         raise NotFound
-    return session
+    return found[0]
+
+
+@prepared
+def _locked_session_of(user_id: Any, session_id: Any) -> SessionQuerySet:
+    return Session.objects.visible_to(user_id).locked().filter(pk=session_id)
 
 
 def do_live_turn(session: Session) -> Turn | None:
     """Return the session's live turn, taking it over first when its worker is gone. Under the lock."""
-    if not session.turns.filter(status__in=LIVE).values_list("pk")[:1]:
-        return None
-    turn = session.turns.filter(status__in=LIVE).first()
+    turn = live_turn_of(session.pk)
     if turn is not None and do_take_over_if_orphaned(session, turn):
-        turn = session.turns.filter(status__in=LIVE).first()
+        turn = live_turn_of(session.pk)
     return turn
 
 
@@ -212,7 +220,7 @@ def _earlier(session: Session, client_id: str, digest: str) -> Accepted:
     if message.state != Message.State.QUEUED:
         return Accepted(message, message.turn, repeated=True)
     position = session.messages.queued().filter(number__lte=message.number).count()
-    live = session.turns.filter(status__in=LIVE).first()
+    live = live_turn_of(session.pk)
     return Accepted(
         message, None, position=position, waiting_for=waiting_for(live) if live else "turn", repeated=True
     )

@@ -108,7 +108,7 @@ async def settle(crew: Crew, sessions: list[Session]) -> None:
                     await db(lambda pk=turn.pk: Turn.objects.filter(pk=pk).update(not_before=None))
                 if turn.status == "queued":
                     crew.tell(turn.pk)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)  # between two passes, as the sweep's second
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -129,7 +129,7 @@ async def test_every_promise_holds(
         await crew.hire()
     for _ in range(45):
         await act(crew, rng, sessions, audience)
-        await asyncio.sleep(rng.uniform(0, 0.06))
+        await asyncio.sleep(rng.uniform(0, 0.06))  # on purpose: the next thing happens at any moment
     await settle(crew, sessions)
     for turn in await db(lambda: list(Turn.objects.all())):
         audience.follow(turn)

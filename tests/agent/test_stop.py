@@ -39,7 +39,7 @@ async def stop(crew: Crew, turn: Turn) -> tuple[CancelResult, Turn]:
 async def quiet(turn: Turn) -> None:
     """Make sure that nothing more is stored."""
     before = await db(events_of, turn)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.3)  # on purpose: there is no event to wait for, this is time for one that must not come
     assert await db(events_of, turn) == before
 
 

@@ -10,33 +10,20 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.utils import timezone
 
 from common.db import db
 from copilot.events import publish
 from copilot.models import Session, Turn, User
 from copilot.turns.submit import submit_message
 from copilot.worker import Worker
+from tests.harness import make_session, session
+
+__all__ = ["make_session", "session"]
 
 Run = Callable[..., Awaitable[Turn]]
 
 #: Two steps, with two parallel calls of which one fails, and text in both.
 BUSY_TURN = '/think hm\n/words 3\n/tool calculator {"expression": "6 * 7"}\n/tool demo_boom {}\n/words 2\n/cost 5'
-
-
-@pytest.fixture
-def make_session(user: User) -> Callable[..., Session]:
-    """Return a function that makes sessions of the person that a test is about."""
-
-    def make(**over: Any) -> Session:
-        return Session.objects.create(**{"user": user, "updated_at": timezone.now(), **over})
-
-    return make
-
-
-@pytest.fixture
-def session(make_session: Callable[..., Session]) -> Session:
-    return make_session()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -11,10 +12,11 @@ from pytest_django import Settings
 
 from copilot.models import Turn, User
 from copilot.turns import claim as claiming
-from copilot.turns.claim import Claim, claim_next
+from copilot.turns.claim import Claim, claim_waiting
 from tests.factories import (
     accept,
     backdate,
+    claim_next,
     events_of,
     fresh,
     give_up_worker,
@@ -36,7 +38,7 @@ def claim() -> Claim:
     return found
 
 
-def waiting(user: User, *, seconds: int) -> Turn:
+def waiting(user: User, *, seconds: int = 1) -> Turn:
     """A turn of ``user`` that has waited this long."""
     turn = make_turn(make_session(user))
     backdate(turn, queued_at=timedelta(seconds=seconds))
@@ -135,15 +137,15 @@ def test_when_others_took_all_that_was_looked_at_it_looks_again(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a worker that was told of a turn would go idle beside others that wait."""
-    monkeypatch.setattr(claiming, "CANDIDATES", 1)
+    monkeypatch.setattr(claiming, "SPARE", 0)
     first, second = waiting(user, seconds=20), waiting(user, seconds=10)
     look = claiming._candidates
     taken: list[Claim] = []
 
-    def candidates() -> list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]:
-        found = look()
+    def candidates(wanted: int) -> list[claiming.Candidate]:
+        found = look(wanted)
         if not taken:
-            taken.append(claiming._claim(uuid.uuid4(), *found[0]))
+            taken.extend(claiming._claim(uuid.uuid4(), found))
         return found
 
     monkeypatch.setattr(claiming, "_candidates", candidates)
@@ -157,3 +159,38 @@ def test_a_burst_is_claimed_in_as_many_calls(user: User) -> None:
         accept(session)
     assert len({claim().turn_id for _ in range(20)}) == 20
     assert claim_next(WORKER) is None
+
+
+def test_a_burst_is_claimed_at_once_and_whoever_waits_alone_is_not_behind_it(user: User) -> None:
+    many = [waiting(user, seconds=100 - n) for n in range(10)]
+    other = waiting(make_user(), seconds=1)
+    claims = claim_waiting(WORKER, 4)
+    assert {held.turn_id for held in claims} == {other.id, *(turn.id for turn in many[:3])}
+    assert Turn.objects.filter(status="running", worker=WORKER).count() == 4
+
+
+def test_a_burst_takes_no_more_than_a_persons_share(user: User, settings: Settings) -> None:
+    settings.TURNS_PER_USER_MAX = 2
+    for _ in range(5):
+        waiting(user)
+    assert len(claim_waiting(WORKER, 10)) == 2
+    assert claim_waiting(WORKER, 10) == []
+
+
+def test_what_was_claimed_does_not_wait_for_the_rest(user: User, settings: Settings) -> None:
+    """Its lease runs from now on, and nobody renews it before its worker knows of it."""
+    settings.TURNS_PER_USER_MAX = 0
+    for _ in range(claiming.BATCH + 3):
+        waiting(user)
+    first, second = claim_waiting(WORKER, 100), claim_waiting(WORKER, 100)
+    assert (len(first), len(second)) == (claiming.BATCH, 3)
+    assert len({held.turn_id for held in first + second}) == claiming.BATCH + 3
+    assert claim_waiting(WORKER, 100) == []
+
+
+def test_a_batch_costs_few_queries(user: User, django_assert_max_num_queries: Any, settings: Settings) -> None:
+    settings.TURNS_PER_USER_MAX = 0
+    for _ in range(claiming.BATCH):
+        waiting(user)
+    with django_assert_max_num_queries(8 + claiming.BATCH):  # each has a line in the journal
+        assert len(claim_waiting(WORKER, claiming.BATCH)) == claiming.BATCH

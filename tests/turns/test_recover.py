@@ -10,12 +10,12 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from copilot.models import Turn
-from copilot.turns.claim import claim_next
 from copilot.turns.recover import PROBATION_SECONDS, take_over
 from tests.factories import (
     Holder,
     accept,
     answer_of,
+    claim_next,
     events_of,
     expire_lease,
     fresh,

@@ -23,14 +23,13 @@ from copilot.events.log import StaleTurn, read_events
 from copilot.models import Message, Session, ToolCall, Turn, TurnEvent, TurnLog
 from copilot.turns import recover
 from copilot.turns.cancel import finish_unconfirmed, request_stop
-from copilot.turns.claim import claim_next
 from copilot.turns.finish import cancelled, completed, failed
 from copilot.turns.progress import PlannedCall
 from copilot.turns.submit import deliver_queued, withdraw_queued
-from tests.factories import Holder, accept, expire_lease, make_session, make_user
+from tests.factories import Holder, accept, claim_next, expire_lease, make_session, make_user
 
 EXAMPLES = settings(
-    max_examples=40,
+    max_examples=30,
     stateful_step_count=25,
     deadline=None,
     database=None,
@@ -323,7 +322,7 @@ def everything() -> list[object]:
 
 
 @pytest.mark.django_db
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_whatever_happens_the_rows_stay_true(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "dispatch", lambda turn_id: None)
     run_state_machine_as_test(Turns, settings=EXAMPLES)

@@ -16,6 +16,7 @@ from copilot.events import schema
 from copilot.events.follow import read_page
 from copilot.models import Message, Turn, TurnEvent, Worker
 from copilot.sweep import sweep
+from copilot.turns.sessions import delete_session
 from tests.factories import (
     Holder,
     accept,
@@ -196,6 +197,36 @@ def test_workers_that_are_long_gone_are_forgotten() -> None:
     Worker.objects.filter(pk=gone.pk).update(seen_at=timezone.now() - timedelta(days=2))
     assert sweep() == {"gone_workers": 1}
     assert list(Worker.objects.all()) == [here]
+
+
+def test_what_is_left_of_a_deleted_turn_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker removes it; one that was lost does not."""
+    monkeypatch.setattr(sweeping, "LOGS_AT_ONCE", 2)
+    monkeypatch.setattr(sweeping, "_looked_before", sweeping.NEWEST)
+    holders = [make_running() for _ in range(6)]
+    for holder in holders:
+        holder.begin()
+    for holder in holders[::2]:
+        delete_session(user=holder.session.user, session_id=holder.session.id)
+    left = [(holder.claim.turn_id, 3) for holder in holders[::2]]
+    assert list(TurnEvent.objects.filter(chunk__type="abort").values_list("turn_id", "seq")) == left
+    done = [sweep() for _ in range(4)]
+    assert sum(each.pop("leftover_events", 0) for each in done) == 3, "a few at a time, and every one once"
+    assert not any(done)
+    kept = {holder.claim.turn_id for holder in holders[1::2]}
+    assert set(TurnEvent.objects.values_list("turn_id", flat=True)) == kept
+    assert all(len(events_of(holder.turn)) == 2 for holder in holders[1::2])
+
+
+def test_leftovers_are_looked_for_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "LOGS_AT_ONCE", 1)
+    monkeypatch.setattr(sweeping, "_looked_before", sweeping.NEWEST)
+    for _ in range(2):
+        holder = make_running()
+        delete_session(user=holder.session.user, session_id=holder.session.id)
+        assert sweep() == {"leftover_events": 1}
+        assert sweep() == {}, "it has come to the oldest, and begins again"
+    assert not TurnEvent.objects.exists()
 
 
 def test_one_turn_that_cannot_be_settled_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

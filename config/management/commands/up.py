@@ -21,6 +21,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 from common.db import release_connections
+from common.loops import new_event_loop
 from config.checks import require_sound_settings
 from config.env import BadSetting
 from config.startup import ensure_secret_key, prepare_data_dir
@@ -51,18 +52,9 @@ class Command(BaseCommand):
             self.stdout.write(f"Login: {url}{_login_path()}")
             self.stdout.flush()
             release_connections()  # this thread needs none from here on
-            uvloop_run(_serve(listener))
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(_serve(listener))
         self.stdout.write("Stopped. What was running goes on at the next start.")
-
-
-def uvloop_run(main: Any) -> None:
-    """Run the server on uvloop where it is installed: it halves the cost of every socket."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
 
 
 @contextmanager
