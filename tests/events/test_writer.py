@@ -3,97 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db import IntegrityError, OperationalError
 
 from common.db import db
-from common.errors import Busy
 from copilot.events import publish, schema, writer
-from copilot.events.log import EventBatch, Row, StaleTurn, read_events
-from copilot.events.schema import Chunk
+from copilot.events.log import EventBatch, StaleTurn
 from copilot.events.writer import Appender, LogWriter
 from copilot.models import Session, TurnEvent
-from tests.factories import Holder, give_up_worker, make_running
+from tests.events.writing import PATIENCE, Database, entered, new_appender, numbered, rows, stored, text
+from tests.factories import give_up_worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATIENCE = 10.0
-
-
-@pytest.fixture
-async def log() -> AsyncIterator[LogWriter]:
-    log = LogWriter()
-    log.start()
-    yield log
-    await asyncio.to_thread(log.stop)
-    assert not log._thread.is_alive()
-
-
-@pytest.fixture
-async def appender(log: LogWriter) -> Appender:
-    return await new_appender(log)
-
-
-async def new_appender(log: LogWriter) -> Appender:
-    holder: Holder = await db(make_running)
-    return Appender(log, holder.claim.turn_id, holder.claim.seq)
-
-
-async def rows(appender: Appender) -> list[Row]:
-    return await db(read_events, appender.turn_id)
-
-
-async def stored(appender: Appender, count: int) -> list[Row]:
-    """Wait until so many rows are stored."""
-    async with asyncio.timeout(PATIENCE):
-        while len(found := await rows(appender)) < count:  # noqa: ASYNC110 - the database tells nobody
-            await asyncio.sleep(0.002)
-    return found
-
-
-def text(delta: str, part: str = "t") -> Chunk:
-    return schema.part_delta("text", part, delta)
-
-
-def numbered(*chunks: Chunk) -> list[Row]:
-    return list(enumerate(chunks, 1))
-
-
-class Database:
-    """Stands before the insertion of rows: may fail, or wait."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._insert = writer.insert_rows
-        self.failures: list[Exception] = []
-        self.calls = 0
-        self.open = threading.Event()
-        self.open.set()
-        self.entered = threading.Event()
-        monkeypatch.setattr(writer, "insert_rows", self.insert)
-
-    def insert(self, found: Any) -> None:
-        self.calls += 1
-        self.entered.set()
-        assert self.open.wait(PATIENCE)
-        if self.failures:
-            raise self.failures.pop(0)
-        self._insert(found)
-
-
-@pytest.fixture
-def database(monkeypatch: pytest.MonkeyPatch) -> Database:
-    return Database(monkeypatch)
-
-
-async def entered(database: Database) -> None:
-    """Wait until the writer is inserting."""
-    assert await asyncio.to_thread(database.entered.wait, PATIENCE)
-    database.entered.clear()
 
 
 # --- what is stored -------------------------------------------------------------------------
@@ -134,7 +59,7 @@ async def test_many_deltas_cost_few_inserts(appender: Appender, database: Databa
     for n in range(2000):
         appender.append(text(f"{n} "))
         if n % 100 == 0:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002)  # on purpose: as a model sends them, not all at once
     await appender.flush()
     found = await rows(appender)
     assert "".join(chunk["delta"] for _, chunk in found[1:]) == "".join(f"{n} " for n in range(2000))
@@ -153,7 +78,7 @@ async def test_the_first_delta_of_a_turn_is_stored_at_once(
     second = await new_appender(log)
     started = time.monotonic()
     appender.append(schema.start_step())
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # on purpose: time for a write that must not come yet
     assert len(await rows(appender)) == 1, "a later one waits for company"
     second.append(text("b"))
     await stored(second, 1)
@@ -277,178 +202,6 @@ async def test_rows_that_no_database_can_hold_do_not_stop_the_others(log: LogWri
     await other.flush()
     assert len(await rows(other)) == 2
     assert log._thread.is_alive()
-
-
-# --- a database that fails --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "error", [OperationalError("gone"), OperationalError("database is locked"), InterfaceError("closed"), Busy()]
-)
-async def test_a_database_that_is_away_loses_nothing(
-    log: LogWriter, appender: Appender, database: Database, error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer, "RETRY", 0.01)
-    other = await new_appender(log)
-    database.failures = [error] * 6
-    database.open.clear()
-    for n in range(5):
-        appender.append(text(f"{n} "))
-        other.append(schema.tool_output_available("c", n, preliminary=True))
-    await entered(database)
-    for n in range(5, 10):
-        appender.append(text(f"{n} "))
-        other.append(schema.tool_output_available("c", n, preliminary=True))
-    database.open.set()
-    assert [chunk["output"] for _, chunk in await stored(other, 10)] == list(range(10))
-    await appender.flush()
-    assert "".join(chunk["delta"] for _, chunk in await rows(appender)) == "".join(f"{n} " for n in range(10))
-    assert (appender.stale, other.stale) == (False, False)
-
-
-async def test_a_commit_waits_for_the_database(appender: Appender) -> None:
-    failures = [OperationalError("gone"), Busy(), InterfaceError("closed")]
-    appender.append(text("a"))
-
-    def write(batch: EventBatch) -> int:
-        if failures:
-            raise failures.pop()
-        return batch.append(schema.finish_step())
-
-    assert await appender.commit(write) == 2
-    assert await rows(appender) == numbered(text("a"), schema.finish_step())
-
-
-async def test_what_is_appended_while_a_commit_fails_keeps_its_place(appender: Appender) -> None:
-    def write(batch: EventBatch) -> None:
-        appender._loop.call_soon_threadsafe(appender.append, text("b"))
-        raise ValueError("a bug")
-
-    appender.append(text("a"))
-    with pytest.raises(ValueError, match="a bug"):
-        await appender.commit(write)
-    await asyncio.sleep(0)
-    appender.append(text("c"))
-    await appender.flush()
-    assert "".join(chunk["delta"] for _, chunk in await rows(appender)) == "abc"
-
-
-# --- commits ----------------------------------------------------------------------------------
-
-
-def chunks(*found: Chunk) -> Callable[[EventBatch], int]:
-    return lambda batch: batch.append(*found)
-
-
-async def test_a_commit_takes_the_deltas_before_it_along(appender: Appender, database: Database) -> None:
-    appender.append(text("a"))
-    await stored(appender, 1)
-    appender.append(text("b"))
-    assert await appender.commit(chunks(schema.finish_step())) == 3
-    assert await rows(appender) == numbered(text("a"), text("b"), schema.finish_step())
-    appender.append(text("c"))
-    await appender.flush()
-    assert (await rows(appender))[-1] == (4, text("c"))
-
-
-async def test_a_commit_waits_for_what_is_being_stored(appender: Appender, database: Database) -> None:
-    database.open.clear()
-    appender.append(text("a"))
-    await entered(database)
-    commit = asyncio.create_task(appender.commit(chunks(schema.finish_step())))
-    await asyncio.sleep(0.05)
-    assert not commit.done()
-    appender.append(text("b"))
-    database.open.set()
-    assert await commit in (2, 3)
-    await appender.flush()
-    found = await rows(appender)
-    assert [seq for seq, _ in found] == [1, 2, 3]
-    assert [chunk for _, chunk in found if chunk["type"] == "text-delta"] == [text("a"), text("b")]
-
-
-async def test_parallel_commits_and_deltas_are_numbered_without_a_gap(appender: Appender) -> None:
-    async def tool(n: int) -> None:
-        for step in range(5):
-            appender.append(schema.tool_output_available(f"c{n}", step, preliminary=True))
-            await asyncio.sleep(0)
-            await appender.commit(chunks(schema.tool_output_available(f"c{n}", step)))
-
-    await asyncio.gather(*(tool(n) for n in range(6)))
-    found = await rows(appender)
-    assert [seq for seq, _ in found] == list(range(1, 61))
-    for n in range(6):
-        mine = [chunk for _, chunk in found if chunk["toolCallId"] == f"c{n}"]
-        assert [(chunk["output"], chunk.get("preliminary", False)) for chunk in mine] == [
-            (step, preliminary) for step in range(5) for preliminary in (True, False)
-        ]
-
-
-@pytest.mark.parametrize("fails", [False, True])
-async def test_a_cancelled_commit_has_ended_one_way_or_the_other(appender: Appender, fails: bool) -> None:
-    began, may_end = asyncio.Event(), threading.Event()
-
-    def write(batch: EventBatch) -> None:
-        appender._loop.call_soon_threadsafe(began.set)
-        assert may_end.wait(PATIENCE)
-        if fails:
-            raise ValueError("a bug")
-        batch.append(schema.finish_step())
-
-    appender.append(text("a"))
-    commit = asyncio.create_task(appender.commit(write))
-    await began.wait()
-    commit.cancel()
-    await asyncio.sleep(0.05)
-    assert not commit.done(), "the transaction is not abandoned in its middle"
-    appender.append(text("b"))
-    may_end.set()
-    with pytest.raises(asyncio.CancelledError):
-        await commit
-    await appender.flush()
-    kinds = [chunk["type"] for _, chunk in await rows(appender)]
-    assert (
-        kinds in (["text-delta"], ["text-delta"] * 2)
-        if fails
-        else kinds == ["text-delta", "finish-step", "text-delta"]
-    )
-    assert "".join(chunk.get("delta", "") for _, chunk in await rows(appender)) == "ab"
-
-
-async def test_a_commit_cancelled_before_it_began_writes_nothing(appender: Appender, database: Database) -> None:
-    database.open.clear()
-    appender.append(text("a"))
-    await entered(database)
-    ran = threading.Event()
-    commit = asyncio.create_task(appender.commit(lambda batch: ran.set()))
-    await asyncio.sleep(0.02)
-    commit.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await commit
-    database.open.set()
-    appender.append(text("b"))
-    await appender.flush()
-    assert not ran.is_set()
-    assert "".join(chunk["delta"] for _, chunk in await rows(appender)) == "ab"
-
-
-async def test_after_its_last_commit_nothing_follows(appender: Appender) -> None:
-    began, may_end = asyncio.Event(), threading.Event()
-
-    def write(batch: EventBatch) -> None:
-        appender._loop.call_soon_threadsafe(began.set)
-        assert may_end.wait(PATIENCE)
-        batch.append(schema.finish("stop"))
-
-    commit = asyncio.create_task(appender.commit(write, last=True))
-    await began.wait()
-    appender.append(text("late progress of a tool"))
-    may_end.set()
-    await commit
-    appender.append(text("later still"))
-    with pytest.raises(StaleTurn):
-        await appender.flush()
-    assert await rows(appender) == numbered(schema.finish("stop"))
 
 
 async def test_a_seq_is_taken_once(appender: Appender) -> None:
