@@ -16,3 +16,4 @@ form.addEventListener("submit", (event) => {
   keepFirst(box.value.trim());
 });
 addEventListener("pageshow", () => delete form.dataset.sent);
+window.sendEarly(form);

@@ -356,6 +356,7 @@ outbox.items.forEach((item) => {
 });
 const first = takeFirst();
 if (first && transcript.isEmpty) send(first);
+window.sendEarly(byId("composer"));
 socket.connect();
 draw();
 scroll.toEnd();
