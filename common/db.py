@@ -7,8 +7,8 @@ with sleeps, so writers of one process queue on a lock first. A deadlock or a lo
 then it is ``Busy``.
 
 *Event loop.* ``await db(fn, ...)`` runs ``fn`` in a thread of our own executors (``thread_sensitive`` would put
-all of a process's calls on one thread) and is shielded: a cancellation is raised only once the call has ended,
-so its outcome is always known to the database and never half-known to the caller.
+all of a process's calls on one thread). A cancellation is raised only once the call has ended, so its outcome is
+always known to the database and never half-known to the caller.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -103,7 +102,22 @@ db_now = Now
 KEEP_SECONDS = 0.1
 
 
-class _Threads(Executor):
+class _Outcome(asyncio.Future[Any]):
+    """What a call will have come to. Who awaits it and is cancelled learns of that when the call has ended."""
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Refuse: the call goes on, and the task that awaits it is cancelled afterwards."""
+        return False
+
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        """Take the result or the error. On the loop."""
+        if error is None:
+            self.set_result(result)
+        else:
+            self.set_exception(error)
+
+
+class _Threads:
     """Threads for database work that keep their connection from one call to the next.
 
     Taking one from the pool costs as much as the query it is taken for. It goes back when a call failed, when
@@ -111,34 +125,33 @@ class _Threads(Executor):
     """
 
     def __init__(self, name: str, size: int) -> None:
-        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], _Outcome]] = queue.SimpleQueue()
         for number in range(size):
             threading.Thread(target=self._run, name=f"{name}_{number}", daemon=True).start()
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        future: Future[T] = Future()
-        self._calls.put((future, functools.partial(fn, *args, **kwargs)))
-        return future
+    def call(self, fn: Callable[[], Any]) -> _Outcome:
+        """Run ``fn`` in one of the threads. On a loop."""
+        outcome = _Outcome(loop=asyncio.get_running_loop())
+        self._calls.put((fn, outcome))
+        return outcome
 
     def _run(self) -> None:
         while True:
             try:
-                future, call = self._calls.get(timeout=KEEP_SECONDS)
+                fn, outcome = self._calls.get(timeout=KEEP_SECONDS)
             except queue.Empty:
                 with suppress(Exception):
                     release_connections()
-                future, call = self._calls.get()
-            if not future.set_running_or_notify_cancel():
-                continue
+                fn, outcome = self._calls.get()
+            result, error = None, None
             try:
-                result = call()
-            except BaseException as error:  # noqa: BLE001 - it is the caller's
-                _settle_connection()
-                future.set_exception(error)
-            else:
-                _settle_connection()
-                future.set_result(result)
-            del future, call  # nothing is kept alive by a thread that waits
+                result = fn()
+            except BaseException as raised:  # noqa: BLE001 - it is the caller's
+                error = raised
+            _settle_connection()
+            with suppress(RuntimeError):  # the loop has ended, and with it who asked
+                outcome.get_loop().call_soon_threadsafe(outcome.settle, result, error)
+            del fn, outcome, result, error  # nothing is kept alive by a thread that waits
 
 
 def _settle_connection() -> None:
@@ -198,18 +211,11 @@ async def db(
 
     A cancellation that arrives meanwhile is raised after the call has ended, never in its middle.
     """
-    loop = asyncio.get_running_loop()
-    call = loop.run_in_executor(_executors().get(pool), functools.partial(fn, *args, **kwargs))
+    call = _executors().get(pool).call(functools.partial(fn, *args, **kwargs))
     try:
-        return await asyncio.shield(call)
+        return await call  # type: ignore[no-any-return] # what ``fn`` returned
     except asyncio.CancelledError:
-        while not call.done():
-            try:
-                await asyncio.wait([call])
-            except asyncio.CancelledError:
-                continue
-        if not call.cancelled():
-            call.exception()  # seen: the caller is being cancelled and cannot take it
+        call.exception()  # seen: the caller is being cancelled and cannot take it
         raise
 
 

@@ -6,10 +6,9 @@ from django.conf import settings
 
 broker_url = settings.REDIS_URL or "memory://localhost/"
 if settings.EMBEDDED:
-    # The default polls once a second; at 10 ms a message waits 5 ms and an idle server stays under 1 % of a core.
-    broker_transport_options = {"polling_interval": 0.01}
+    broker_transport = "config.broker:MemoryTransport"
 else:
-    broker_transport = "config.broker:Transport"
+    broker_transport = "config.broker:RedisTransport"
     broker_transport_options = {
         "socket_timeout": 2,
         "socket_connect_timeout": 2,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection
@@ -20,7 +23,17 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Threads]:
     monkeypatch.setattr(database, "KEEP_SECONDS", 60)
     threads = _Threads("test", 1)
     yield threads
-    threads.submit(lambda: connection.close()).result(10)  # its own, not this one
+    run(threads, lambda: connection.close())  # its own, not this one
+
+
+def run(threads: _Threads, fn: Callable[[], Any]) -> Any:
+    """Run ``fn`` in one of the threads and return what it returns."""
+
+    async def ask() -> Any:
+        async with asyncio.timeout(10):
+            return await threads.call(fn)
+
+    return asyncio.run(ask())
 
 
 def use() -> None:
@@ -33,8 +46,8 @@ def connected() -> bool:
 
 
 def test_a_connection_is_kept_for_the_next_call(one_thread: _Threads) -> None:
-    one_thread.submit(use).result(10)
-    assert one_thread.submit(connected).result(10)
+    run(one_thread, use)
+    assert run(one_thread, connected)
 
 
 def test_a_connection_that_met_an_error_is_not_kept_even_if_the_call_took_it_well(one_thread: _Threads) -> None:
@@ -43,8 +56,8 @@ def test_a_connection_that_met_an_error_is_not_kept_even_if_the_call_took_it_wel
             cursor.execute("SELECT nothing FROM nowhere")
         return "fine"
 
-    assert one_thread.submit(careless).result(10) == "fine"
-    assert not one_thread.submit(connected).result(10)
+    assert run(one_thread, careless) == "fine"
+    assert not run(one_thread, connected)
 
 
 def test_a_failure_is_the_callers_and_the_thread_goes_on(one_thread: _Threads) -> None:
@@ -53,8 +66,8 @@ def test_a_failure_is_the_callers_and_the_thread_goes_on(one_thread: _Threads) -
         raise LookupError("mine")
 
     with pytest.raises(LookupError):
-        one_thread.submit(fail).result(10)
-    one_thread.submit(use).result(10)
+        run(one_thread, fail)
+    run(one_thread, use)
 
 
 def test_trouble_with_the_connection_does_not_lose_the_result(
@@ -64,7 +77,7 @@ def test_trouble_with_the_connection_does_not_lose_the_result(
         raise RuntimeError("the pool is closed")
 
     monkeypatch.setattr(database, "connection_wanted", trouble)
-    assert one_thread.submit(lambda: 42).result(10) == 42
+    assert run(one_thread, lambda: 42) == 42
 
 
 def test_a_connection_goes_back_when_somebody_waits_for_one(
@@ -73,5 +86,47 @@ def test_a_connection_goes_back_when_somebody_waits_for_one(
     given_back: list[bool] = []
     monkeypatch.setattr(database, "connection_wanted", lambda: True)
     monkeypatch.setattr(database, "release_connections", lambda: given_back.append(True))
-    one_thread.submit(use).result(10)
+    run(one_thread, use)
     assert given_back
+
+
+def test_a_caller_that_is_cancelled_learns_of_it_when_the_call_has_ended(one_thread: _Threads) -> None:
+    may_end = threading.Event()
+    ended: list[str] = []
+
+    def work() -> None:
+        may_end.wait(10)
+        ended.append("call")
+
+    async def cancel_in_the_middle() -> None:
+        async def ask() -> None:
+            try:
+                await one_thread.call(work)
+            except asyncio.CancelledError:
+                ended.append("caller")
+                raise
+
+        task = asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        task.cancel()
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        may_end.set()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+
+    asyncio.run(cancel_in_the_middle())
+    assert ended == ["call", "caller"]
+
+
+def test_a_loop_that_ended_meanwhile_does_not_end_the_thread(one_thread: _Threads) -> None:
+    may_end = threading.Event()
+
+    async def leave() -> None:
+        one_thread.call(lambda: may_end.wait(10))
+
+    asyncio.run(leave())
+    may_end.set()
+    assert run(one_thread, lambda: 42) == 42
