@@ -84,7 +84,7 @@ class Worker:
         self.loop.call_soon_threadsafe(self._start_listener)
 
     def _start_listener(self) -> None:
-        self._listener = self.loop.create_task(listen(publish.WORKERS, self._hear_stop))
+        self._listener = self.loop.create_task(listen(publish.WORKERS, self._hear))
 
     async def stop(self) -> None:
         """Admit nothing more and hand back every turn, in less than ten seconds. On the loop."""
@@ -227,12 +227,17 @@ class Worker:
             retryable=True,
         )
 
-    # --- stop requests ----------------------------------------------------------------------
+    # --- what people want -------------------------------------------------------------------
 
-    def _hear_stop(self, message: dict[str, Any] | None) -> None:
-        """Stop a turn at once; the heartbeat hears of the same request a little later."""
-        if message is not None and (live := self.live.get(uuid.UUID(message["turn"]))):
+    def _hear(self, message: dict[str, Any] | None) -> None:
+        """Stop or interrupt a turn at once; the heartbeat hears of the same request a little later."""
+        live = self.live.get(uuid.UUID(message["turn"])) if message is not None else None
+        if live is None or message is None:
+            return
+        if message["type"] == "stop.requested":
             live.interrupt("stop")
+        elif message["type"] == "turn.interrupted":
+            live.cut_step(uuid.UUID(message["message"]))
 
     # --- heartbeat --------------------------------------------------------------------------
 
@@ -270,8 +275,10 @@ class Worker:
         for turn in live:
             if turn.id not in held:
                 self.loop.call_soon_threadsafe(turn.interrupt, "stale")  # taken over, or deleted
-            elif reason := held[turn.id]:
+            elif reason := held[turn.id].stop_reason:
                 self.loop.call_soon_threadsafe(turn.interrupt, "stop", reason)
+            elif message_id := held[turn.id].interrupt_id:
+                self.loop.call_soon_threadsafe(turn.cut_step, message_id)
 
 
 _current: Worker | None = None

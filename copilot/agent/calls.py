@@ -27,6 +27,9 @@ UNKNOWN_OUTCOME = (
     "It was not run again. Check the effect before repeating it."
 )
 
+CUT_BEFORE = "This call did not run: the user sent a new message first."
+CUT_SHORT = "Stopped before it finished, because the user sent a new message. Its effect may be partial."
+
 
 async def run_calls(live: LiveTurn, calls: Sequence[ToolCall], tools: dict[str, Tool], time_zone: str) -> None:
     """Give every call an outcome; a failing tool fails its call, not the turn.
@@ -42,6 +45,14 @@ async def run_calls(live: LiveTurn, calls: Sequence[ToolCall], tools: dict[str, 
         raise StaleTurn from stale
     finally:
         live.in_tools = False
+
+
+async def settle_interrupted(live: LiveTurn, calls: Sequence[ToolCall]) -> None:
+    """Give an outcome to those calls of a step that was cut short which have none."""
+    texts = {ToolCall.State.PENDING: CUT_BEFORE, ToolCall.State.RUNNING: CUT_SHORT}
+    for call in calls:
+        if text := texts.get(ToolCall.State(call.state)):
+            await live.commit(settle_call, call_id=call.id, outcome=CallOutcome(ToolCall.State.ERROR, error=text))
 
 
 async def _run_call(live: LiveTurn, call: ToolCall, tool: Tool | None, time_zone: str) -> None:

@@ -55,6 +55,8 @@ class Transcript:
             self._delta(kind, chunk)
         elif kind == "start":
             self._parts = self.messages.setdefault(chunk["messageId"], [])
+        elif kind == "data-pending":
+            self._parts = self.messages.setdefault(chunk["data"]["next_message_id"], [])
         elif kind == "start-step":
             self._in_step = True
             self._parts.append({"type": "step-start"})

@@ -80,6 +80,11 @@ def stop_requested(turn_id: object) -> None:
     _send([(WORKERS, {"type": "stop.requested", "turn": str(turn_id)})])
 
 
+def interrupted(turn_id: object, message_id: object) -> None:
+    """Tell every worker process that the turn's running step is to be cut short for a message."""
+    _send([(WORKERS, {"type": "turn.interrupted", "turn": str(turn_id), "message": str(message_id)})])
+
+
 def _turn_hint(turn_id: object, events: Sequence[tuple[int | None, Chunk]]) -> Hint:
     return turn_group(turn_id), {"type": "turn.events", "turn": str(turn_id), "events": list(events)}
 

@@ -67,6 +67,18 @@ def tool_input_available(call: object, name: str, arguments: Any) -> Chunk:
     }
 
 
+def tool_input_error(call: object, name: str, arguments: Any, text: str) -> Chunk:
+    """The input was never complete, or is none: the call is not made."""
+    return {
+        "type": "tool-input-error",
+        "toolCallId": str(call),
+        "toolName": name,
+        "input": arguments,
+        "errorText": text,
+        "dynamic": True,
+    }
+
+
 def tool_output_available(call: object, output: Any, *, preliminary: bool = False) -> Chunk:
     chunk = {"type": "tool-output-available", "toolCallId": str(call), "output": output, "dynamic": True}
     return {**chunk, "preliminary": True} if preliminary else chunk

@@ -183,6 +183,7 @@ def _end(
         "worker": None,
         "heartbeat_at": None,
         "action_id": None,
+        "interrupt_id": None,
         "running_ms": F("running_ms") + ran_ms,
         "steps": Coalesce(steps, F("steps")),
         "sealed_seq": Coalesce(sealed_seq, F("sealed_seq")),

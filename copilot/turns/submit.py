@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 
 from common.db import transact
@@ -19,6 +20,7 @@ from common.errors import Conflict, Invalid, NotFound, TooLarge
 from common.ids import as_uuid
 from common.prepared import insert, prepared
 from common.text import storable, storable_json
+from copilot.events import publish
 from copilot.events.log import from_outside
 from copilot.models import Message, Session, Turn
 from copilot.models.session import SessionQuerySet
@@ -30,7 +32,7 @@ from copilot.turns.recover import do_take_over_if_orphaned
 TEXT_MAX = 64_000
 CLIENT_ID_MAX = 128
 EFFORTS = ("none", "low", "medium", "high")
-DELIVERIES = ("asap", "next", "interrupt")
+DELIVERIES = Message.Delivery.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ def submit_message(
     """Accept a message of ``user``, exactly once per ``client_id``.
 
     An idle session gets a turn that answers it, together with messages that were held before it. A busy one
-    queues it for after the running turn, in typing order.
+    queues it, in typing order: for the running turn between two of its steps (``delivery`` asap), for the next
+    turn (next), or for the running turn now, whose step is cut short (interrupt).
 
     Raises:
         Invalid: empty text, or a value that is not allowed (``unknown_model`` and others).
@@ -90,6 +93,7 @@ def submit_message(
         client_id=client_id,
         options=options,
         digest=_digest(text, options, delivery),
+        delivery=delivery,
         origin=origin,
     )
 
@@ -152,6 +156,7 @@ def _accept(
     client_id: str | None,
     options: dict[str, Any],
     digest: str,
+    delivery: str,
     origin: str,
 ) -> Accepted:
     session = do_lock_session(user, session_id)
@@ -173,13 +178,16 @@ def _accept(
         number=do_next_number(session),
         parts=[{"type": "text", "text": text}],
         client_id=client_id,
+        delivery=delivery,
         request_digest=digest,
         options=options,
     )
     if live is not None:
         insert(message)
         do_touch_session(session)
-        return Accepted(message, None, position=len(waiting) + 1, waiting_for=waiting_for(live))
+        if delivery == Message.Delivery.INTERRUPT:
+            _interrupt(live, message)
+        return _queued(message, len(waiting) + 1, live)
     answers = [*waiting, message]
     turn = do_begin_turn(session, answers, origin=origin)
     return Accepted(message, turn, answers=answers)
@@ -220,10 +228,26 @@ def _earlier(session: Session, client_id: str, digest: str) -> Accepted:
     if message.state != Message.State.QUEUED:
         return Accepted(message, message.turn, repeated=True)
     position = session.messages.queued().filter(number__lte=message.number).count()
-    live = live_turn_of(session.pk)
+    return _queued(message, position, live_turn_of(session.pk), repeated=True)
+
+
+def _queued(message: Message, position: int, live: Turn | None, *, repeated: bool = False) -> Accepted:
+    """Say how a message that waits is going to be delivered, as things are now."""
+    into_turn = live is not None and live.stop_requested_at is None and not message.held
     return Accepted(
-        message, None, position=position, waiting_for=waiting_for(live) if live else "turn", repeated=True
+        message,
+        None,
+        position=position,
+        delivery=message.delivery if into_turn else Message.Delivery.NEXT,
+        waiting_for=waiting_for(live) if live else "turn",
+        repeated=repeated,
     )
+
+
+def _interrupt(turn: Turn, message: Message) -> None:
+    """Have the running step cut short, durably: told after the commit, and again by each heartbeat."""
+    Turn.objects.filter(pk=turn.pk).update(interrupt_id=message.id)
+    transaction.on_commit(lambda: publish.interrupted(turn.id, message.id), robust=True)
 
 
 @transact
@@ -241,6 +265,7 @@ def withdraw_queued(*, user: Any, session_id: object, message_id: object) -> Non
         raise NotFound
     if message.state != Message.State.QUEUED:
         raise Conflict("This message was delivered already.", code="already_delivered")
+    session.turns.filter(interrupt_id=message.pk).update(interrupt_id=None)
     message.delete()
     do_touch_session(session)
 
