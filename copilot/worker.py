@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 #: Seconds that running tools get to end when the process stops, and the whole stop may take.
 LEAVE_TOOLS_SECONDS = 8.0
 LEAVE_SECONDS = 9.5
+#: Seconds for which a turn on probation has the process for itself.
+ALONE_SECONDS = 10.0
 
 
 class Worker:
@@ -66,6 +69,8 @@ class Worker:
         self._wanted: deque[asyncio.Future[Claim | None]] = deque()
         self._claiming: asyncio.Task[None] | None = None
         self._running: set[asyncio.Future[None]] = set()
+        #: A turn on probation runs, or is about to: nothing else is admitted.
+        self._alone = False
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     # --- life ------------------------------------------------------------------------------
@@ -134,13 +139,33 @@ class Worker:
                     lost.interrupt("stale")  # this process had lost the turn and has not noticed yet
                 live = self.live[claim.turn_id] = LiveTurn(claim, self.writer)
                 try:
-                    await self._run(live)
+                    with self._alone_with(claim):
+                        await self._run(live)
                 finally:
                     if self.live.get(claim.turn_id) is live:
                         del self.live[claim.turn_id]
         finally:
             self._running.discard(done)
             done.set_result(None)
+
+    @contextlib.contextmanager
+    def _alone_with(self, claim: Claim) -> Iterator[None]:
+        """Admit nothing beside a turn on probation, for a while: what it does to a process it does early."""
+        if not claim.alone:
+            yield
+            return
+        self._alone = True
+        later = self.loop.call_later(ALONE_SECONDS, self._admit_again)
+        try:
+            yield
+        finally:
+            later.cancel()
+            self._admit_again()
+
+    def _admit_again(self) -> None:
+        if self._alone:
+            self._alone = False
+            self.run_soon(self.slots)  # who came meanwhile was sent away
 
     async def _claim(self) -> Claim | None:
         """Claim a turn, together with all others who want one: a burst costs little more than a single turn."""
@@ -151,13 +176,15 @@ class Worker:
         return await claim
 
     async def _claim_wanted(self) -> None:
+        handed_out = False
         while self._wanted:
             asked = len(self._wanted)
             claims: list[Claim] = []
             problem: Exception | None = None
             try:
-                if not self.stopping:
-                    claims = await db(claim_waiting, self.id, asked, pool="claim")
+                if not (self.stopping or self._alone):
+                    idle = not (self.live or handed_out)
+                    claims = await db(claim_waiting, self.id, asked, idle=idle, pool="claim")
             except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs who wanted one
                 problem = error
             # Who gets none asks again, unless nobody gets any: then there was nothing. Who came meanwhile was told
@@ -170,8 +197,12 @@ class Worker:
                     continue
                 if problem is not None:
                     waiting.set_exception(problem)
+                elif claims:
+                    claim = claims.pop(0)
+                    self._alone, handed_out = claim.alone, True
+                    waiting.set_result(claim)
                 else:
-                    waiting.set_result(claims.pop(0) if claims else None)
+                    waiting.set_result(None)
 
     async def _run(self, live: LiveTurn) -> None:
         """Run a turn and see it off, whatever happens to it."""
