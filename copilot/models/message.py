@@ -55,7 +55,7 @@ class Message(models.Model):
     #: AI SDK UI message parts.
     parts = models.JSONField(default=list)
     #: How its sender wants it delivered while a turn runs.
-    delivery = models.CharField(max_length=9, choices=Delivery, default=Delivery.NEXT)
+    delivery = models.CharField(max_length=9, choices=Delivery, default=Delivery.NEXT, db_default="next")
     #: Delivered into a running turn, after so many of its steps; none when a turn began with it.
     after_step = models.PositiveIntegerField(null=True, default=None)
     #: Queued, and not delivered by itself: the turn before it did not complete.
