@@ -102,7 +102,7 @@ def settle_call(
     if outcome.state == ToolCall.State.DONE:
         batch.append(schema.tool_output_available(call_id, outcome.output))
     elif outcome.state == ToolCall.State.DENIED:
-        batch.append(schema.tool_output_denied(call_id))
+        batch.append(schema.tool_output_denied(call_id, outcome.error))
     else:
         batch.append(schema.tool_output_error(call_id, outcome.error))
     touch(turn_id, fence, sealed_seq=batch.seq, progress_at=db_now())
