@@ -63,6 +63,8 @@ class TurnState:
     said_anything: bool = False
     nudged: bool = False
     late_tries: int = field(default=0)
+    #: Model calls since the claim.
+    asked: int = field(default=0)
 
 
 def load(turn_id: uuid.UUID) -> TurnState:
@@ -255,6 +257,7 @@ async def _ask(
     tries = 0
     while True:
         _begin(live, state)
+        state.asked += 1
         stream = StepStream(live, state.turn.created_at)
         try:
             async with nullcontext() if last else live.step():
@@ -316,6 +319,7 @@ async def _record(live: LiveTurn, state: TurnState, request: ModelRequest, usage
         record_usage,
         claim=live.claim,
         step=request.step,
+        call=state.asked,
         model=state.turn.model,
         usage=usage,
         cost=cost,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,9 +116,24 @@ def settle_call(
     return batch.seq
 
 
+class _Counted(Exception):
+    """This call's use was counted before; rolls the transaction back."""
+
+
+def record_usage(*, claim: Claim, step: int, call: int, model: str, usage: Usage, cost: Cost) -> None:
+    """Keep what a model call used. A fact: not fenced, kept whoever won; a step tried again adds to it.
+
+    May be repeated when it is not known whether it was stored: each call counts once.
+
+    Args:
+        call: which model call of this claim it was, from 1.
+    """
+    with suppress(_Counted):
+        _record_usage(claim=claim, step=step, call=call, model=model, usage=usage, cost=cost)
+
+
 @transact
-def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cost) -> None:
-    """Keep what a model call used. A fact: not fenced, kept whoever won; a step tried again adds to it."""
+def _record_usage(*, claim: Claim, step: int, call: int, model: str, usage: Usage, cost: Cost) -> None:
     amounts = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -125,6 +141,7 @@ def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cos
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
     }
+    # First, because it locks: a commit of unknown outcome that is still under way is waited for.
     if not _add_to_session(claim.session_id, usage.input_tokens, usage.output_tokens, cost.microdollars or 0):
         return  # deleted meanwhile, with all its turns
     known = _records_of_step(claim.turn_id, claim.fence, step)
@@ -135,6 +152,7 @@ def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cos
                 user_id=claim.user_id,
                 fence=claim.fence,
                 step=step,
+                calls=call,
                 model=model,
                 cost_microdollars=cost.microdollars,
                 cost_source=cost.source,
@@ -143,10 +161,12 @@ def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cos
         )
         return
     record = known[0]
+    if record.calls >= call:
+        raise _Counted
     added = {name: F(name) + amount for name, amount in amounts.items()}
     if cost.microdollars is not None and record.cost_microdollars is not None:
         added["cost_microdollars"] = F("cost_microdollars") + cost.microdollars
-    UsageRecord.objects.filter(pk=record.pk).update(**added)
+    UsageRecord.objects.filter(pk=record.pk).update(calls=call, **added)
 
 
 @prepared_update

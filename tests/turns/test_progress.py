@@ -157,8 +157,19 @@ def test_usage_is_a_fact_whoever_won(holder: Holder) -> None:
     cost = Cost(microdollars=5, source="provider")
     give_up_worker(holder.claim.turn_id)
     again = hold(holder.turn)
-    for who in (holder, again, again):
-        record_usage(claim=who.claim, step=1, model="demo/demo", usage=Usage(10, 3), cost=cost)
+    for who, call in ((holder, 1), (again, 1), (again, 3)):
+        record_usage(claim=who.claim, step=1, call=call, model="demo/demo", usage=Usage(10, 3), cost=cost)
     records = UsageRecord.objects.order_by("fence").values_list("fence", "input_tokens", "cost_microdollars")
     assert list(records) == [(1, 10, 5), (3, 20, 10)]
     assert (holder.session.input_tokens, holder.session.cost_microdollars) == (30, 15)
+
+
+def test_usage_that_is_recorded_again_counts_once(holder: Holder) -> None:
+    """The database may lose the connection after the commit: who waits for it cannot know, and tries again."""
+    cost = Cost(microdollars=5, source="provider")
+    for call in (1, 1, 2, 2, 1):
+        record_usage(claim=holder.claim, step=1, call=call, model="demo/demo", usage=Usage(10, 3), cost=cost)
+    record = UsageRecord.objects.get()
+    assert (record.input_tokens, record.output_tokens, record.cost_microdollars) == (20, 6, 10)
+    session = holder.session
+    assert (session.input_tokens, session.output_tokens, session.cost_microdollars) == (20, 6, 10)
