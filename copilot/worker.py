@@ -39,6 +39,7 @@ from copilot.turns import leases
 from copilot.turns.claim import Claim, claim_waiting
 from copilot.turns.dispatch import set_runner
 from copilot.turns.finish import Ending, cancelled, failed
+from copilot.turns.progress import StopRequested
 from copilot.turns.sessions import forget_deleted_turn
 
 logger = logging.getLogger(__name__)
@@ -240,6 +241,8 @@ class Worker:
             await live.leave()
         except Leave:
             await live.leave()
+        except StopRequested:
+            return cancelled(live.stop_reason)
         except ProviderError as error:
             return failed(error.code, error.detail, hint=error.hint, retryable=error.transient)
         except StaleTurn:

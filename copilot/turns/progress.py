@@ -14,7 +14,7 @@ from common.db import db_now, transact
 from common.prepared import Update, insert, prepared, prepared_update
 from copilot.events import schema
 from copilot.events.log import EventBatch, StaleTurn
-from copilot.models import Session, Step, ToolCall, UsageRecord
+from copilot.models import Session, Step, ToolCall, Turn, UsageRecord
 from copilot.providers.base import Usage
 from copilot.providers.pricing import Cost
 from copilot.turns.claim import Claim
@@ -77,9 +77,19 @@ def do_keep_step(turn_id: uuid.UUID, step: FinishedStep, sealed: int) -> None:
     journal(turn_id, "step", number=step.number, calls=len(step.calls), seq=sealed)
 
 
+class StopRequested(Exception):
+    """Somebody asked to stop this turn, and no hint of it came: nothing more is begun."""
+
+
 def begin_call(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, call_id: uuid.UUID) -> None:
-    """Record that a call is about to run, before it does: a crash later, it may have had its effect."""
+    """Record that a call is about to run, before it does: a crash later, it may have had its effect.
+
+    Raises:
+        StopRequested: it must not run.
+    """
     touch(turn_id, fence)
+    if Turn.objects.filter(pk=turn_id, stop_requested_at__isnull=False).exists():
+        raise StopRequested
     began = ToolCall.objects.filter(pk=call_id, turn_id=turn_id, state=ToolCall.State.PENDING).update(
         state=ToolCall.State.RUNNING, started_at=db_now()
     )
