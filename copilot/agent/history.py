@@ -92,7 +92,7 @@ def _of_assistant(message: Message) -> list[ModelMessage]:
         said: list[Part] = []
         results: list[Part] = []
         for part in group:
-            if part["type"] == "text" and part["text"]:
+            if part["type"] == "text" and part["text"].strip():
                 said.append(TextPart(part["text"]))
             elif part["type"] == "dynamic-tool" and not isinstance(part["input"], str):
                 # With a text for arguments it was cut off or no JSON: it never ran, and is not worth repeating.
