@@ -265,12 +265,14 @@ class Worker:
 
     def _hear(self, message: dict[str, Any] | None) -> None:
         """Stop or interrupt a turn at once; the heartbeat hears of the same request a little later."""
-        live = self.live.get(uuid.UUID(message["turn"])) if message is not None else None
-        if live is None or message is None:
+        if message is None or message["type"] not in ("stop.requested", "turn.interrupted"):
+            return  # processes of another version may say other things
+        live = self.live.get(uuid.UUID(message["turn"]))
+        if live is None:
             return
         if message["type"] == "stop.requested":
             live.interrupt("stop")
-        elif message["type"] == "turn.interrupted":
+        else:
             live.cut_step(uuid.UUID(message["message"]))
 
     # --- heartbeat --------------------------------------------------------------------------
