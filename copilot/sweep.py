@@ -26,7 +26,7 @@ from copilot.models.turn import LIVE, TERMINAL
 from copilot.turns.begin import do_begin_turn
 from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed
 from copilot.turns.dispatch import REDISPATCH_MAX, REDISPATCH_SECONDS, dispatch, run_here, runs_here
-from copilot.turns.finish import Ending, do_finish, failed
+from copilot.turns.finish import Ending, do_finish, failed, ran_ms
 from copilot.turns.recover import take_over
 from copilot.turns.sessions import forget_deleted_turns
 from copilot.turns.submit import do_live_turn
@@ -102,10 +102,13 @@ def _stalled() -> int:
 
 
 def _over_time() -> int:
-    """Running turns over their time whose worker did not end them by itself."""
-    detail = f"The turn ran longer than {settings.TURN_MAX_SECONDS:g} seconds."
-    due = Q(status=Turn.Status.RUNNING, claimed_at__lt=seconds_ago(settings.TURN_MAX_SECONDS + 30))
-    return _fail(due, failed("timeout", detail, retryable=True))
+    """Running turns over their time, pauses not counted, whose worker did not end them by itself."""
+    limit_ms = (settings.TURN_MAX_SECONDS + 30) * 1000
+    ending = failed("timeout", f"The turn ran longer than {settings.TURN_MAX_SECONDS:g} seconds.", retryable=True)
+    running = Turn.objects.filter(status=Turn.Status.RUNNING).with_time()
+    turns = running.only("status", "fence", "claimed_at", "running_ms")
+    over = {turn.pk: Q(fence=turn.fence) for turn in turns if turn.running_ms + ran_ms(turn) > limit_ms}
+    return _each(over, lambda turn_id: _fail_one(turn_id, over[turn_id], ending))
 
 
 def _fail(due: Q, ending: Ending) -> int:

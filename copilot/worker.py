@@ -39,6 +39,7 @@ from copilot.turns import leases
 from copilot.turns.claim import Claim, claim_waiting
 from copilot.turns.dispatch import set_runner
 from copilot.turns.finish import Ending, cancelled, failed
+from copilot.turns.progress import StopRequested
 from copilot.turns.sessions import forget_deleted_turn
 
 logger = logging.getLogger(__name__)
@@ -240,6 +241,8 @@ class Worker:
             await live.leave()
         except Leave:
             await live.leave()
+        except StopRequested:
+            return cancelled(live.stop_reason)
         except ProviderError as error:
             return failed(error.code, error.detail, hint=error.hint, retryable=error.transient)
         except StaleTurn:
@@ -262,12 +265,14 @@ class Worker:
 
     def _hear(self, message: dict[str, Any] | None) -> None:
         """Stop or interrupt a turn at once; the heartbeat hears of the same request a little later."""
-        live = self.live.get(uuid.UUID(message["turn"])) if message is not None else None
-        if live is None or message is None:
+        if message is None or message["type"] not in ("stop.requested", "turn.interrupted"):
+            return  # processes of another version may say other things
+        live = self.live.get(uuid.UUID(message["turn"]))
+        if live is None:
             return
         if message["type"] == "stop.requested":
             live.interrupt("stop")
-        elif message["type"] == "turn.interrupted":
+        else:
             live.cut_step(uuid.UUID(message["message"]))
 
     # --- heartbeat --------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from copilot.events import schema
 from copilot.events.log import StaleTurn
 from copilot.models import ToolCall
 from copilot.tools.base import Tool, ToolContext, ToolError
-from copilot.turns.progress import CallOutcome, begin_call, settle_call
+from copilot.turns.progress import CallOutcome, StopRequested, begin_call, settle_call
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +35,21 @@ async def run_calls(live: LiveTurn, calls: Sequence[ToolCall], tools: dict[str, 
     """Give every call an outcome; a failing tool fails its call, not the turn.
 
     A call that was running when its worker was lost runs again only if its tool is idempotent.
+
+    Raises:
+        StaleTurn: the turn is somebody else's.
+        StopRequested: somebody asked to stop; calls that had not begun do not run, the others were cancelled.
     """
     live.in_tools = True
     try:
         async with asyncio.TaskGroup() as group:
             for call in calls:
                 group.create_task(_run_call(live, call, tools.get(call.name), time_zone))
-    except* StaleTurn as stale:
-        raise StaleTurn from stale
+    except ExceptionGroup as problems:
+        for known in (StaleTurn, StopRequested):
+            if problems.subgroup(known):
+                raise known from problems
+        raise
     finally:
         live.in_tools = False
 

@@ -92,9 +92,10 @@ def _of_assistant(message: Message) -> list[ModelMessage]:
         said: list[Part] = []
         results: list[Part] = []
         for part in group:
-            if part["type"] == "text" and part["text"]:
+            if part["type"] == "text" and part["text"].strip():
                 said.append(TextPart(part["text"]))
-            elif part["type"] == "dynamic-tool":
+            elif part["type"] == "dynamic-tool" and not isinstance(part["input"], str):
+                # With a text for arguments it was cut off or no JSON: it never ran, and is not worth repeating.
                 said.append(ToolCallPart(part["toolCallId"], part["toolName"], _object(part["input"])))
                 results.append(_shown_result(part))
         if said:
@@ -117,7 +118,8 @@ def _by_step(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 def _shown_result(part: dict[str, Any]) -> ToolResultPart:
     if part["state"] == "output-available":
         return ToolResultPart(part["toolCallId"], part["toolName"], result_text(part.get("output")))
-    reason = prompt.escape(part.get("errorText") or "This call was refused.")
+    reason = part.get("errorText") or part.get("approval", {}).get("reason") or "This call was refused."
+    reason = prompt.escape(reason)
     return ToolResultPart(part["toolCallId"], part["toolName"], reason, is_error=True)
 
 

@@ -31,7 +31,7 @@ from copilot.tools.base import Tool
 from copilot.tools.registry import offered_tools
 from copilot.turns.finish import completed, failed
 from copilot.turns.followups import anything_to_deliver, deliver_followups
-from copilot.turns.progress import commit_step, record_usage
+from copilot.turns.progress import StopRequested, commit_step, record_usage
 
 #: Tries of one model call: before anything was shown, and after (by a rollback).
 TRIES_MAX = 4
@@ -63,6 +63,8 @@ class TurnState:
     said_anything: bool = False
     nudged: bool = False
     late_tries: int = field(default=0)
+    #: Model calls since the claim.
+    asked: int = field(default=0)
 
 
 def load(turn_id: uuid.UUID) -> TurnState:
@@ -96,9 +98,13 @@ async def run_turn(live: LiveTurn) -> None:
     Raises:
         ProviderError: the model failed for good; the caller ends the turn as failed.
         StaleTurn: somebody else ended or took over the turn.
+        StopRequested: somebody asked to stop, and no hint came.
         Leave: hand it back.
     """
     state = await db_steady(load, live.id)
+    if state.turn.stop_requested_at is not None:
+        # Asked between the claim and here: whoever told the workers found nobody who runs the turn.
+        raise StopRequested
     left = settings.TURN_MAX_SECONDS - state.turn.running_ms / 1000
     try:
         async with asyncio.timeout(max(left, 0)) as limit:
@@ -255,6 +261,7 @@ async def _ask(
     tries = 0
     while True:
         _begin(live, state)
+        state.asked += 1
         stream = StepStream(live, state.turn.created_at)
         try:
             async with nullcontext() if last else live.step():
@@ -316,6 +323,7 @@ async def _record(live: LiveTurn, state: TurnState, request: ModelRequest, usage
         record_usage,
         claim=live.claim,
         step=request.step,
+        call=state.asked,
         model=state.turn.model,
         usage=usage,
         cost=cost,

@@ -88,8 +88,10 @@ def tool_output_error(call: object, text: str) -> Chunk:
     return {"type": "tool-output-error", "toolCallId": str(call), "errorText": text, "dynamic": True}
 
 
-def tool_output_denied(call: object) -> Chunk:
-    return {"type": "tool-output-denied", "toolCallId": str(call)}
+def tool_output_denied(call: object, reason: str = "") -> Chunk:
+    """``reason`` is ours: AI SDK has it in the part only, where ``fold`` puts it."""
+    chunk = {"type": "tool-output-denied", "toolCallId": str(call)}
+    return {**chunk, "reason": reason} if reason else chunk
 
 
 def finish(reason: str) -> Chunk:

@@ -147,7 +147,7 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
     )
     if changed != 1:
         raise StaleTurn
-    if transcript.has_calls:
+    if transcript.calls:
         ToolCall.objects.filter(turn=turn, state__in=[ToolCall.State.PENDING, ToolCall.State.RUNNING]).update(
             state=ToolCall.State.CANCELLED, error=ending.tool_error, finished_at=db_now()
         )

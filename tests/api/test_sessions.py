@@ -173,6 +173,7 @@ def test_usage_of_a_session_adds_up(api: Api, session: Session, make_turn: Make)
         record_usage(
             claim=Claim(turn.id, session.id, session.user_id, fence=1, seq=0),
             step=1,
+            call=1,
             model="demo/demo",
             usage=Usage(input_tokens=10 + number, output_tokens=1),
             cost=cost,
