@@ -92,6 +92,8 @@ def _shown_result(part: dict[str, Any]) -> ToolResultPart:
     if part["state"] == "output-available":
         return ToolResultPart(part["toolCallId"], part["toolName"], result_text(part.get("output")))
     reason = prompt.escape(part.get("errorText") or "This call was refused.")
+    if part.get("output"):
+        reason += f"\nUntil then it had put out:\n{result_text(part['output'])}"
     return ToolResultPart(part["toolCallId"], part["toolName"], reason, is_error=True)
 
 
