@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 #: Seconds that running tools get to end when the process stops, and the whole stop may take.
 LEAVE_TOOLS_SECONDS = 8.0
 LEAVE_SECONDS = 9.5
+#: Seconds between two looks for stop requests while hints do not pass: nobody waits for the heartbeat.
+LOOK_SECONDS = 0.15
 
 
 class Worker:
@@ -238,7 +240,7 @@ class Worker:
 
     def _beat(self) -> None:
         """Renew the leases, but only while the loop answers: a hung loop must lose its turns."""
-        while not self._ended.wait(settings.TURN_HEARTBEAT_SECONDS):
+        while not self._until_next_beat():
             asked = time.monotonic()
             self.loop.call_soon_threadsafe(self._answer, asked)
             if asked - self._pong > settings.TURN_LEASE_SECONDS:
@@ -250,6 +252,29 @@ class Worker:
                 logger.warning("heartbeat failed", extra={"action": "heartbeat_failed", "error": repr(error)})
             finally:
                 release_connections()
+
+    def _until_next_beat(self) -> bool:
+        """Wait; look for stop requests meanwhile if no hint would tell. Return whether the last beat is over."""
+        publish.knock()
+        due = time.monotonic() + settings.TURN_HEARTBEAT_SECONDS
+        while (left := due - time.monotonic()) > 0:
+            if self._ended.wait(min(left, LOOK_SECONDS)):
+                return True
+            if not publish.passing() and self.live:
+                self._look_for_stops()
+        return self._ended.is_set()
+
+    def _look_for_stops(self) -> None:
+        try:
+            asked = leases.stop_requests(self.id, list(self.live))
+        except Exception as error:  # noqa: BLE001 - as above: the next look or beat finds them
+            logger.debug("no look for stops", extra={"action": "stop_look_failed", "error": repr(error)})
+            return
+        finally:
+            release_connections()
+        for turn_id, reason in asked.items():
+            if live := self.live.get(turn_id):
+                self.loop.call_soon_threadsafe(live.interrupt, "stop", reason)
 
     def _answer(self, asked: float) -> None:
         self._pong = time.monotonic()

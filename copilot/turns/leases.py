@@ -55,3 +55,9 @@ def renew(
         return {}
     rows = held.values_list("pk", "stop_requested_at", "stop_reason")
     return {pk: (reason or "stopped") if asked else None for pk, asked, reason in rows}
+
+
+def stop_requests(worker_id: uuid.UUID, live: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Return those of a worker's turns that somebody asked to stop, with the reason."""
+    asked = Turn.objects.filter(worker=worker_id, pk__in=live, stop_requested_at__isnull=False)
+    return {pk: reason or "stopped" for pk, reason in asked.values_list("pk", "stop_reason")}
