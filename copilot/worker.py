@@ -49,6 +49,8 @@ LEAVE_TOOLS_SECONDS = 8.0
 LEAVE_SECONDS = 9.5
 #: Seconds for which a turn on probation has the process for itself.
 ALONE_SECONDS = 10.0
+#: Seconds between two looks for stop requests while hints do not pass: nobody waits for the heartbeat.
+LOOK_SECONDS = 0.15
 
 
 class Worker:
@@ -279,7 +281,7 @@ class Worker:
 
     def _beat(self) -> None:
         """Renew the leases, but only while the loop answers: a hung loop must lose its turns."""
-        while not self._ended.wait(settings.TURN_HEARTBEAT_SECONDS):
+        while not self._until_next_beat():
             asked = time.monotonic()
             self.loop.call_soon_threadsafe(self._answer, asked)
             if asked - self._pong > settings.TURN_LEASE_SECONDS:
@@ -291,6 +293,34 @@ class Worker:
                 logger.warning("heartbeat failed", extra={"action": "heartbeat_failed", "error": repr(error)})
             finally:
                 release_connections()
+
+    def _until_next_beat(self) -> bool:
+        """Wait; look for what people want if no hint would tell. Return whether the last beat is over."""
+        publish.knock()
+        due = time.monotonic() + settings.TURN_HEARTBEAT_SECONDS
+        while (left := due - time.monotonic()) > 0:
+            if self._ended.wait(min(left, LOOK_SECONDS)):
+                return True
+            if not publish.passing() and self.live:
+                self._look_for_wishes()
+        return self._ended.is_set()
+
+    def _look_for_wishes(self) -> None:
+        try:
+            self._heed(leases.wishes(self.id, list(self.live)))
+        except Exception as error:  # noqa: BLE001 - as above: the next look or beat finds them
+            logger.debug("no look for wishes", extra={"action": "wish_look_failed", "error": repr(error)})
+        finally:
+            release_connections()
+
+    def _heed(self, wishes: dict[uuid.UUID, leases.Wish]) -> None:
+        """Do what people want of the turns that run here."""
+        for turn_id, wish in wishes.items():
+            live = self.live.get(turn_id)
+            if live is not None and wish.stop_reason:
+                self.loop.call_soon_threadsafe(live.interrupt, "stop", wish.stop_reason)
+            elif live is not None and wish.interrupt_id:
+                self.loop.call_soon_threadsafe(live.cut_step, wish.interrupt_id)
 
     def _answer(self, asked: float) -> None:
         self._pong = time.monotonic()
@@ -311,10 +341,7 @@ class Worker:
         for turn in live:
             if turn.id not in held:
                 self.loop.call_soon_threadsafe(turn.interrupt, "stale")  # taken over, or deleted
-            elif reason := held[turn.id].stop_reason:
-                self.loop.call_soon_threadsafe(turn.interrupt, "stop", reason)
-            elif message_id := held[turn.id].interrupt_id:
-                self.loop.call_soon_threadsafe(turn.cut_step, message_id)
+        self._heed(held)
 
 
 _current: Worker | None = None
