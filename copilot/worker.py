@@ -221,7 +221,7 @@ class Worker:
         except StaleTurn:
             logger.info("turn is held by somebody else", extra={"action": "turn_stale", **ids})
             await live.log.close()
-            await db_steady(forget_deleted_turn, live.id)
+            await db_steady(forget_deleted_turn, live.id, live.claim.session_id)
         except Exception:
             # Nothing more can be done here: the lease runs out and another worker goes on from the rows.
             logger.exception("turn could not be settled", extra={"action": "turn_unsettled", **ids})

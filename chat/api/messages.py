@@ -67,6 +67,7 @@ class SessionMessagesView(ApiView):
             "queue_full",
             "client_id_reused",
             "text_too_long",
+            "rate_limited",
             unsafe=True,
         ),
     )

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -19,6 +18,7 @@ from copilot.events.log import StaleTurn
 from copilot.models import ToolCall
 from copilot.tools.base import Tool, ToolContext, ToolError
 from copilot.turns.progress import CallOutcome, StopRequested, begin_call, settle_call
+from copilot.workspaces import workspace_of
 
 logger = logging.getLogger(__name__)
 
@@ -113,11 +113,6 @@ async def _run_tool(live: LiveTurn, call: ToolCall, tool: Tool, time_zone: str) 
         # A bug in a tool must not take the turn with it; the model is told, the operator finds the traceback.
         logger.exception("tool failed", extra={"action": "tool_failed", "turn_id": live.id, "tool": tool.name})
         return CallOutcome(error, error="The tool failed unexpectedly.")
-
-
-def workspace_of(session_id: object) -> Path:
-    """Return the folder of a session's files; it may not exist yet."""
-    return Path(settings.DATA_DIR) / "workspaces" / str(session_id)
 
 
 def _json_safe(output: Any) -> Any:

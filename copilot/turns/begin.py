@@ -52,7 +52,7 @@ def do_begin_turn(session: Session, messages: Sequence[Message], *, origin: str)
         if not message._state.adding:
             message.save(update_fields=["turn", "seq", "state", "held"])
     insert(*new, answer)
-    if not session.title:
+    if not session.title and not session.temporary:
         _ = _name(session.pk, title_from(messages[0].text))
     do_touch_session(session)
     journal(turn.id, "submitted", messages=[str(message.id) for message in messages])

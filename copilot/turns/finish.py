@@ -104,7 +104,7 @@ def finish_held(
         do_keep_step(turn_id, step, sealed)
         ending = replace(ending, steps=step.number, sealed_seq=sealed)
         batch.append(schema.finish_step())
-    if title and session.title_source == Session.TitleSource.AUTO:
+    if title and session.title_source == Session.TitleSource.AUTO and not session.temporary:
         session.title, session.title_source = title[:200], Session.TitleSource.MODEL
         session.save(update_fields=["title", "title_source"])
         batch.append(schema.data("title", {"title": session.title}))

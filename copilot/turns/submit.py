@@ -27,6 +27,7 @@ from copilot.models.session import SessionQuerySet
 from copilot.models.turn import live_turn_of
 from copilot.providers.registry import UnknownModel, check_model
 from copilot.turns.begin import do_begin_turn, do_next_number, do_touch_session
+from copilot.turns.rate import do_count_send
 from copilot.turns.recover import do_take_over_if_orphaned
 
 TEXT_MAX = 64_000
@@ -81,6 +82,7 @@ def submit_message(
         TooLarge: over 64,000 characters.
         NotFound: no such session of this user.
         Conflict: ``queue_full``, or ``client_id_reused`` for another message.
+        RateLimited: a person sent too many lately; a repetition is not counted.
         Busy: the session's lock was not granted in time; nothing was stored.
     """
     options = {"model": model, "effort": effort, "timezone": timezone, "context": context or {}}
@@ -187,10 +189,12 @@ def _accept(
         do_touch_session(session)
         if delivery == Message.Delivery.INTERRUPT:
             _interrupt(live, message)
-        return _queued(message, len(waiting) + 1, live)
-    answers = [*waiting, message]
-    turn = do_begin_turn(session, answers, origin=origin)
-    return Accepted(message, turn, answers=answers)
+        accepted = _queued(message, len(waiting) + 1, live)
+    else:
+        answers = [*waiting, message]
+        accepted = Accepted(message, do_begin_turn(session, answers, origin=origin), answers=answers)
+    do_count_send(user.pk, origin)  # the last statement: all sessions of a person share that row
+    return accepted
 
 
 def do_lock_session(user: Any, session_id: uuid.UUID | None) -> Session:

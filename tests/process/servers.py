@@ -130,13 +130,13 @@ class Stack:
 
     Args:
         data_dir: where it keeps its files; survives the stack.
-        env: settings that differ from a fresh install.
+        env: settings that differ from a fresh install, where nobody may send as fast as tests do.
     """
 
     def __init__(self, data_dir: Path, env: dict[str, str] | None = None) -> None:
         self.data_dir = data_dir
         self.port = free_port()
-        self.env = environment(DATA_DIR=str(data_dir), PORT=str(self.port), **(env or {}))
+        self.env = environment(DATA_DIR=str(data_dir), PORT=str(self.port), **{"SEND_RATE": "0", **(env or {})})
         self.processes: list[Process] = []
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-process-"))
         self._exit = ExitStack()
