@@ -23,8 +23,8 @@ CODES: dict[str, tuple[int, str]] = {
     "queue_full": (409, "10 messages are waiting already. Withdraw one, or wait for the answer."),
     "client_id_reused": (409, "This client_id was used for another message. Use a new one for each message."),
     "already_delivered": (409, "This message was delivered already."),
-    "session_busy": (409, "The agent is still working; the messages are sent when it ends."),
-    "stale": (409, "Nothing is waiting here."),
+    "session_busy": (409, "The agent is still working. Wait for it to end, or stop it first."),
+    "stale": (409, "What was asked for is not possible any more."),
     "text_too_long": (413, "The message has 64,001 characters; at most 64,000 are accepted."),
     "busy": (503, "The server is busy right now. Nothing was stored; try again."),
 }
