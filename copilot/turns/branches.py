@@ -171,7 +171,7 @@ def show_branch(*, user: Any, session_id: object, message_id: object) -> Session
     if message.seq is None:
         raise Conflict("This message still waits: it is in no branch yet.", code="stale")
     branch = _branch_through(session, message.pk)
-    shown = set(_placed(session).shown().values_list("pk", flat=True))
+    shown = _shown_in(session)
     if shown == set(branch):
         return session
     # First what goes: two shown branches at one place is what the database refuses.
@@ -198,6 +198,10 @@ def _branch_through(session: Session, message_id: uuid.UUID) -> list[uuid.UUID]:
     while path[-1] in newest:
         path.append(newest[path[-1]])
     return path
+
+
+def _shown_in(session: Session) -> set[uuid.UUID]:
+    return set(_placed(session).shown().values_list("pk", flat=True))
 
 
 def _placed(session: Session) -> MessageQuerySet:
