@@ -42,7 +42,7 @@ def codes(outcomes: list[Any]) -> list[str]:
 def test_of_two_edits_at_once_one_wins(
     guarded: bool, between: Between, no_locks: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session, message = answered()
+    _, message = answered()
     monkeypatch.setattr(branches, "_first_asked_with", between.after(branches._first_asked_with))
     if not guarded:
         no_locks()

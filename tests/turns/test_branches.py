@@ -191,8 +191,7 @@ def test_nothing_is_rewritten_while_a_turn_is_live(session: Session) -> None:
             act()
         assert refused.value.error_code == "session_busy"
     with pytest.raises(NotFound):
-        open_answer = session.messages.get(state="open")
-        edit(open_answer, "x")
+        edit(session.messages.get(state="open"), "x")
     holder.answer("B", failed("auth", "No."))
     for act in (lambda: edit(waiting, "x"), lambda: show(session, waiting)):
         with pytest.raises(Conflict, match="still waits") as refused:
