@@ -80,12 +80,12 @@ def _edit(
     session = do_lock_session(user, session_id)
     if (earlier := _sent_as(session, client_id)) is not None:
         return do_find_earlier(session, earlier, digest)
+    _do_refuse_while_busy(session)
     replaced = session.messages.select_related("turn").filter(pk=message_id).first()
     if replaced is None:
         raise NotFound("There is no such message.")
     if replaced.role != Message.Role.USER:
         raise Invalid("Only what a person wrote can be edited; ask for another answer instead.")
-    _do_refuse_while_busy(session)
     if replaced.seq is None:
         raise Conflict("This message still waits. Withdraw it and send another one.", code="stale")
     if not replaced.shown:
@@ -224,6 +224,26 @@ def _asked_before(session: Session, answer: Message, digest: str) -> Accepted:
 def _do_refuse_while_busy(session: Session) -> None:
     if do_live_turn(session) is not None:
         raise Conflict("The agent is still working. Wait for it to end, or stop it first.", code="session_busy")
+    _do_mend_links(session)
+
+
+def _do_mend_links(session: Session) -> None:
+    """Link what has no parent.
+
+    While an update is rolled out, processes that know no branches (from before migration 0002) place such
+    messages, and what is placed after them follows the wrong one. People and models are shown messages by their
+    places, so it is soon enough to do this before branches matter.
+    """
+    if not _placed(session).filter(parent__isnull=True).exists():
+        return
+    shown = list(_placed(session).shown().order_by("seq").values_list("pk", "parent"))
+    before = [session.pk, *(pk for pk, _ in shown)]
+    # The last one first: where it stood is free for the one that belongs there.
+    for (pk, parent), right in reversed(list(zip(shown, before, strict=False))):
+        if parent != right:
+            session.messages.filter(pk=pk).update(parent=right)
+    session.head = shown[-1][0]
+    Session.objects.filter(pk=session.pk).update(head=session.head)
 
 
 def _do_hide_from(session: Session, seq: int, *, head: uuid.UUID | None) -> None:

@@ -455,6 +455,23 @@ def test_a_turn_keeps_its_messages_when_they_are_hidden(session: Session) -> Non
     assert selectors.message_of(session.user, message.id).shown is False
 
 
+def test_messages_of_processes_that_know_no_branches_are_linked_before_the_first_edit(session: Session) -> None:
+    """While an update is rolled out, those processes place messages without a parent and leave the head alone."""
+    say(session, "a", "A")
+    head = fresh(session).head
+    second = say(session, "b", "B")
+    session.messages.filter(seq__gt=2).update(parent=None)
+    Session.objects.filter(pk=session.pk).update(head=head)
+    say(session, "c", "C")
+    assert shown(session) == ["a", "A", "b", "B", "c", "C"]
+    assert check() != []
+    answered(edit(second, "b2"), "B2")
+    assert shown(session) == ["a", "A", "b2", "B2"]
+    assert check() == []
+    show(session, second)
+    assert shown(session) == ["a", "A", "b", "B", "c", "C"]
+
+
 def test_sessions_from_before_there_were_branches_are_linked_in_order(session: Session) -> None:
     empty = make_session()
     accept(session, "a")
