@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import prefetch_related_objects
+from django.db.models import Q, prefetch_related_objects
 from django.utils.safestring import SafeString
 
 from common.markdown import render
 from copilot.models import Message, Turn
+from copilot.selectors import Branch, MessagePage
 
 #: A tool call's state in a word. The live view words them alike (``parts.js``).
 TOOL_STATES = {
@@ -62,16 +63,36 @@ class ShownMessage:
     parts: list[ShownPart]
     error: dict[str, Any] = field(default_factory=dict)
     stopped: str = ""
+    branch: ShownBranch | None = None
 
 
-def shown_messages(messages: list[Message]) -> list[ShownMessage]:
+@dataclass(frozen=True, slots=True)
+class ShownBranch:
+    """Which of how many, counted from 1, and the messages on either side, where there is one."""
+
+    number: int
+    count: int
+    previous: uuid.UUID | None
+    next: uuid.UUID | None
+
+
+def shown_messages(page: MessagePage) -> list[ShownMessage]:
     """Prepare settled messages of one session for the template, with one query for their turns."""
+    messages = page.messages
     prefetch_related_objects(messages, "turn")
     asked = {message.turn_id: message for message in messages if _is_of_stopped_turn(message)}
-    answered = Message.objects.settled().filter(turn__in=asked, role=Message.Role.ASSISTANT) if asked else []
-    answered_turns = {message.turn_id for message in answered}
-    unanswered = {message.id for turn_id, message in asked.items() if turn_id not in answered_turns}
-    return [_shown(message, cut=message.id in unanswered) for message in messages]
+    unanswered = _unanswered(asked) if asked else set()
+    return [_shown(message, page.branches.get(message.id), cut=message.id in unanswered) for message in messages]
+
+
+def _unanswered(asked: Mapping[uuid.UUID | None, Message]) -> set[uuid.UUID]:
+    """Return the ids of those of ``asked``, by their stopped turn, that have no answer: not by that turn, and by
+    none that was asked for later, also when it is only being written."""
+    questions = [message.id for message in asked.values()]
+    answers = Message.objects.shown().filter(role=Message.Role.ASSISTANT)
+    found = answers.filter(Q(turn__in=asked) | Q(parent__in=questions)).values_list("turn_id", "parent")
+    answered = {each for pair in found for each in pair}
+    return {message.id for turn_id, message in asked.items() if answered.isdisjoint((turn_id, message.id))}
 
 
 def _is_of_stopped_turn(message: Message) -> bool:
@@ -84,7 +105,7 @@ def is_demo(model: str) -> bool:
     return model.startswith("demo/")
 
 
-def _shown(message: Message, *, cut: bool) -> ShownMessage:
+def _shown(message: Message, branch: Branch | None, *, cut: bool) -> ShownMessage:
     """``cut``: a question whose turn was stopped before it said anything; only there can the page tell."""
     answer = message.role == Message.Role.ASSISTANT
     cut = cut or (answer and message.state != Message.State.DONE)
@@ -101,6 +122,17 @@ def _shown(message: Message, *, cut: bool) -> ShownMessage:
         parts=_shown_parts(message.parts, markdown=answer),
         error=error if error and not cancelled else {},
         stopped=STOPPED.get(error["code"], "Stopped.") if error and cancelled else "",
+        branch=_shown_branch(branch) if branch else None,
+    )
+
+
+def _shown_branch(branch: Branch) -> ShownBranch:
+    index, siblings = branch.index, branch.siblings
+    return ShownBranch(
+        number=index + 1,
+        count=branch.count,
+        previous=siblings[index - 1] if index else None,
+        next=siblings[index + 1] if index + 1 < branch.count else None,
     )
 
 

@@ -89,7 +89,7 @@ def _session(user: User, session_id: uuid.UUID) -> Session:
 
 def _messages(request: HttpRequest, session: Session) -> dict[str, Any]:
     page = selectors.messages_page(session, before=_seq(request, "before"), after=_seq(request, "after"))
-    messages = shown_messages(page.messages)
+    messages = shown_messages(page)
     return {
         "messages": messages,
         "has_older": page.has_older,

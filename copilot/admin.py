@@ -129,6 +129,7 @@ class SessionAdmin(EngineAdmin):
         "archived",
         "temporary",
         "revision",
+        "rewrites",
         "next_seq",
         "accepted",
         "input_tokens",
@@ -149,12 +150,36 @@ class SessionAdmin(EngineAdmin):
 class MessageAdmin(EngineAdmin):
     """Messages; their text is on their own page only."""
 
-    list_display = ("short_id", "in_session", "of_turn", "role", "state", "seq", "number", "held", "created_at")
-    list_filter = ("role", "state", "held", "created_at")
+    list_display = (
+        "short_id",
+        "in_session",
+        "of_turn",
+        "role",
+        "state",
+        "seq",
+        "number",
+        "held",
+        "shown",
+        "created_at",
+    )
+    list_filter = ("role", "state", "held", "shown", "created_at")
     search_fields = ("session__user__username",)
     id_columns = ("pk", "session", "turn")
     ordering = ("-pk",)
-    fields = ("id", "of_session", "turn", "role", "state", "seq", "number", "held", "created_at", "content")
+    fields = (
+        "id",
+        "of_session",
+        "turn",
+        "role",
+        "state",
+        "seq",
+        "number",
+        "held",
+        "shown",
+        "parent",
+        "created_at",
+        "content",
+    )
     readonly_fields = ("of_session", "content")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:

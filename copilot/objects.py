@@ -44,6 +44,7 @@ def session_object(session: Session) -> Object:
         "temporary": session.temporary,
         "archived": session.archived,
         "revision": session.revision,
+        "rewrites": session.rewrites,
         "created_at": _time(session.created_at),
         "updated_at": _time(session.updated_at),
         "usage": {
@@ -75,6 +76,12 @@ def session_snapshot(session: Session) -> Object:
     }
 
 
+def session_detail(session: Session) -> Object:
+    """Return the snapshot with the newest messages: everything that an open page shows."""
+    snapshot = session_snapshot(session)
+    return {**snapshot, "messages": message_objects(selectors.messages_page(session))}
+
+
 # --- messages --------------------------------------------------------------------------------
 
 
@@ -82,12 +89,17 @@ def message_object(message: Message) -> Object:
     """Return one message; a queued one with its place among those that wait."""
     if message.state == Message.State.QUEUED:
         return _queued(message, selectors.position_of(message))
+    return _message(message, selectors.branches_of([message]))
+
+
+def message_objects(page: selectors.MessagePage) -> list[Object]:
+    """Return the messages of a page, without a query."""
+    return [_message(message, page.branches) for message in page.messages]
+
+
+def delivered_object(message: Message) -> Object:
+    """Return a message that gets its place this moment: there is no other branch there yet. Without a query."""
     return _message(message)
-
-
-def message_objects(messages: Iterable[Message]) -> list[Object]:
-    """Return messages that have a place in the transcript, without a query."""
-    return [_message(message) for message in messages]
 
 
 def queued_objects(waiting: Iterable[Message]) -> list[Object]:
@@ -95,7 +107,7 @@ def queued_objects(waiting: Iterable[Message]) -> list[Object]:
     return [_queued(message, position) for position, message in enumerate(waiting, 1)]
 
 
-def _message(message: Message) -> Object:
+def _message(message: Message, branches: selectors.Branches | None = None) -> Object:
     shown: Object = {
         "id": str(message.id),
         "seq": message.seq,
@@ -107,6 +119,9 @@ def _message(message: Message) -> Object:
     }
     if message.client_id is not None:
         shown["client_id"] = message.client_id
+    if branches and (branch := branches.get(message.pk)):
+        siblings = [str(sibling) for sibling in branch.siblings]
+        shown["branch"] = {"index": branch.index, "count": branch.count, "siblings": siblings}
     return shown
 
 
@@ -117,9 +132,10 @@ def _queued(message: Message, position: int) -> Object:
 def accepted_object(accepted: Accepted) -> Object:
     """Return what became of a message that was sent: a turn began, or it waits."""
     if not accepted.queued or accepted.position is None:
+        branches = selectors.branches_of([accepted.message]) if accepted.branched else None
         return {
             "queued": False,
-            "message": _message(accepted.message),
+            "message": _message(accepted.message, branches),
             "turn": _turn_of_accepted(accepted.turn, accepted) if accepted.turn else None,
         }
     return {

@@ -6,6 +6,8 @@ Every function answers with a constant number of queries, however long a session
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +57,8 @@ def turn_of(user: object, turn_id: object) -> Turn:
 
 
 def message_of(user: object, message_id: object) -> Message:
-    """Return the message, settled or queued; NotFound as above, and for an answer that is being written."""
+    """Return the message, settled or queued, shown or not; NotFound as above, and for an answer that is being
+    written."""
     message = (
         Message.objects.filter(session__in=Session.objects.visible_to(user), id=_id(message_id))
         .exclude(state=Message.State.OPEN)
@@ -83,12 +86,48 @@ def position_of(message: Message) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """A message's place among those that were said instead of each other: ``siblings``, oldest first."""
+
+    index: int
+    siblings: Sequence[uuid.UUID]
+
+    @property
+    def count(self) -> int:
+        """How many branches begin here."""
+        return len(self.siblings)
+
+
+Branches = Mapping[uuid.UUID, Branch]
+
+
+def branches_of(messages: Iterable[Message]) -> Branches:
+    """Return, by id, the branches of those messages that are not the only one in their place."""
+    known = [message for message in messages if message.parent]
+    there = Message.objects.settled().filter(parent__in={message.parent for message in known})
+    # Two looks, each by an index of its own; the second only for what is not shown itself.
+    found = [*known, *there.filter(shown=False).only("parent", "seq")]
+    if not all(message.shown for message in known):
+        found += there.filter(shown=True).only("parent", "seq")
+    places: dict[uuid.UUID | None, dict[int, uuid.UUID]] = defaultdict(dict)
+    for message in found:
+        places[message.parent][message.seq or 0] = message.pk
+    siblings = {parent: [rows[seq] for seq in sorted(rows)] for parent, rows in places.items() if len(rows) > 1}
+    there_is_more = [message for message in known if message.parent in siblings]
+    return {
+        message.pk: Branch(siblings[message.parent].index(message.pk), siblings[message.parent])
+        for message in there_is_more
+    }
+
+
+@dataclass(frozen=True, slots=True)
 class MessagePage:
-    """Settled messages, oldest first, and whether there are more on either side."""
+    """Settled messages, oldest first, whether there are more on either side, and where other branches begin."""
 
     messages: list[Message]
     has_older: bool
     has_newer: bool
+    branches: Branches
 
 
 def messages_page(
@@ -97,9 +136,10 @@ def messages_page(
     """Return a page of the transcript: the newest messages, those before a ``seq`` or those after one.
 
     With both bounds: the first messages after ``after`` that come before ``before``. One query for the page,
-    at most one more to learn whether something lies beyond a bound that was given.
+    at most one more to learn whether something lies beyond a bound that was given, and one for the branches of a
+    session that has some.
     """
-    settled = Message.objects.filter(session=session).settled()
+    settled = Message.objects.filter(session=session).settled().shown()
     inside = settled
     if before is not None:
         inside = inside.filter(seq__lt=before)
@@ -113,7 +153,8 @@ def messages_page(
     else:
         rows.reverse()
         has_older, has_newer = more, _any_from(settled, before)
-    return MessagePage(rows, has_older=has_older, has_newer=has_newer)
+    branches = branches_of(rows) if session.rewrites and rows else {}
+    return MessagePage(rows, has_older=has_older, has_newer=has_newer, branches=branches)
 
 
 def _any_from(settled: MessageQuerySet, seq: int | None) -> bool:

@@ -48,10 +48,24 @@ class Session(Serializer):
     temporary = serializers.BooleanField()
     archived = serializers.BooleanField()
     revision = serializers.IntegerField(help_text="Grows with every change.")
+    rewrites = serializers.IntegerField(
+        help_text="Grows when messages that were shown gave way to others, after an edit, another answer or a "
+        "change of branch: what was read of the transcript before is to be read again."
+    )
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField(help_text="Of the last activity, not of the last renaming.")
     usage = SessionUsage()
     tools = _maybe(serializers.ListField, child=serializers.CharField(), help_text="Globs; absent: every tool.")
+
+
+class Branch(Serializer):
+    """Where a message stands among those that were said instead of each other."""
+
+    index = serializers.IntegerField(help_text="From 0: `siblings[index]` is the message itself.")
+    count = serializers.IntegerField(help_text="At least 2.")
+    siblings = serializers.ListField(
+        child=serializers.UUIDField(), help_text="The messages in this place, itself included, oldest first."
+    )
 
 
 class Message(Serializer):
@@ -67,6 +81,9 @@ class Message(Serializer):
     client_id = _maybe(serializers.CharField)
     position = _maybe(serializers.IntegerField, help_text="From 1; only while it waits.")
     held = _maybe(serializers.BooleanField, help_text="Waits for a person to say so; only while it waits.")
+    branch = _maybe(
+        Branch, help_text="When something else was said in its place too, by an edit or as another answer."
+    )
 
 
 class TurnError(Serializer):

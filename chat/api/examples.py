@@ -17,6 +17,7 @@ SESSION: dict[str, Any] = {
     "temporary": False,
     "archived": False,
     "revision": 4,
+    "rewrites": 0,
     "created_at": "2026-01-05T09:30:00.120000Z",
     "updated_at": "2026-01-05T09:31:12.480000Z",
     "usage": {"input_tokens": 1, "output_tokens": 2, "cost_microdollars": 0},
@@ -106,6 +107,32 @@ QUEUED: dict[str, Any] = {
     "position": 1,
     "delivery": "next",
     "waiting_for": "turn",
+}
+EDITED: dict[str, Any] = {
+    **MESSAGE,
+    "id": "01981f60-1c44-7a02-93d1-6e0b5d2f8a66",
+    "seq": 3,
+    "turn": "01981f60-1c45-7f90-8c21-0a9d4b7e1c77",
+    "parts": [{"type": "text", "text": "Good morning"}],
+    "created_at": "2026-01-05T09:33:02.310000Z",
+    "client_id": "m-2",
+    "branch": {"index": 1, "count": 2, "siblings": [MESSAGE["id"], "01981f60-1c44-7a02-93d1-6e0b5d2f8a66"]},
+}
+EDIT_ACCEPTED: dict[str, Any] = {
+    "queued": False,
+    "message": EDITED,
+    "turn": {**NEW_TURN, "id": EDITED["turn"], "message_ids": [EDITED["id"]]},
+}
+AGAIN_ACCEPTED: dict[str, Any] = {
+    "queued": False,
+    "message": MESSAGE,
+    "turn": {**NEW_TURN, "id": EDITED["turn"]},
+}
+BRANCH_SHOWN: dict[str, Any] = {
+    **SESSION_DETAIL,
+    "revision": 9,
+    "rewrites": 2,
+    "messages": [{**MESSAGE, "branch": {**EDITED["branch"], "index": 0}}, ANSWER],
 }
 CANCELLED: dict[str, Any] = {"cancelled": True, "confirmed": True, "turn": _TURN_ID}
 EVENTS: dict[str, Any] = {

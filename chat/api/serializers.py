@@ -99,6 +99,38 @@ class SendBody(Body):
         return attrs
 
 
+class EditBody(Body):
+    """``POST messages/{id}/edit``."""
+
+    text = Text(help_text="At most 64,000 characters.")
+    client_id = Text(
+        required=False,
+        allow_null=True,
+        allow_blank=False,
+        max_length=CLIENT_ID_MAX,
+        help_text="Makes a repetition harmless: it is answered with the new message's present state.",
+    )
+
+
+class RegenerateBody(Body):
+    """``POST sessions/{id}/regenerate``."""
+
+    client_id = Text(
+        required=False,
+        allow_null=True,
+        allow_blank=False,
+        max_length=CLIENT_ID_MAX,
+        help_text="Makes a repetition harmless: it is answered with the present state of the turn that it began.",
+    )
+    model = Text(required=False, allow_null=True, max_length=200, help_text="For this answer only.")
+
+
+class BranchBody(Body):
+    """``POST sessions/{id}/branch``."""
+
+    message = Text(max_length=100, help_text="A message of the branch to show, such as one of the `siblings`.")
+
+
 class CancelBody(Body):
     """``POST sessions/{id}/cancel``."""
 

@@ -68,9 +68,7 @@ class SessionView(ApiView):
     def get(self, request: Request, session_id: str) -> Response:
         """Answer with everything that an open page shows."""
         session = selectors.session_of(caller_of(request).user, session_id)
-        snapshot = objects.session_snapshot(session)
-        page = selectors.messages_page(session)
-        return Response({**snapshot, "messages": objects.message_objects(page.messages)})
+        return Response(objects.session_detail(session))
 
     @extend_schema(
         operation_id="change_session",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from chat.api.branches import BranchView, EditView, RegenerateView
 from chat.api.messages import (
     DeliverQueuedView,
     MessageView,
@@ -24,7 +25,10 @@ urlpatterns = [
     path("sessions/<str:session_id>/queued/deliver", DeliverQueuedView.as_view()),
     path("sessions/<str:session_id>/queued/<str:message_id>", QueuedMessageView.as_view()),
     path("sessions/<str:session_id>/cancel", cancel_in_session_view),
+    path("sessions/<str:session_id>/regenerate", RegenerateView.as_view()),
+    path("sessions/<str:session_id>/branch", BranchView.as_view()),
     path("messages/<str:message_id>", MessageView.as_view()),
+    path("messages/<str:message_id>/edit", EditView.as_view()),
     path("turns/<str:turn_id>", turn_view),
     path("turns/<str:turn_id>/cancel", cancel_turn_view),
     path("turns/<str:turn_id>/events", turn_events_view),

@@ -34,16 +34,17 @@ def earlier_messages(turn: Turn, *, before: int | None) -> tuple[list[ModelMessa
     """Return the conversation before an answer's place, oldest first, the question to it last.
 
     The number is where that question begins: the person's messages before it were other turns' to answer, also
-    when those turns ended without saying anything.
+    when those turns ended without saying anything. A turn that answers again asks for messages of earlier turns.
     """
     rows = _before(turn.session_id, before)
     view: list[list[ModelMessage]] = []
     size = own = 0
+    asked_from = turn.settings.get("asked_from")
     for message in rows:
         if message.turn_id == turn.id and message.after_step is not None:
             continue  # it comes behind a step of this turn
         view.append(_of_user(message) if message.role == Message.Role.USER else _of_assistant(message))
-        own += message.turn_id == turn.id
+        own += message.turn_id == turn.id or (asked_from is not None and (message.seq or 0) >= asked_from)
         size += sum(len(part.text) for each in view[-1] for part in each.parts if isinstance(part, TextPart))
         if size > CHARACTERS_MAX:
             break
@@ -53,10 +54,9 @@ def earlier_messages(turn: Turn, *, before: int | None) -> tuple[list[ModelMessa
 
 @prepared
 def _before(session_id: Any, seq: Any) -> QuerySet[Message]:
-    earlier = Message.objects.settled().filter(session_id=session_id, seq__lt=seq).order_by("-seq")
-    return earlier.only("role", "parts", "options", "created_at", "state", "turn_id", "after_step", "delivery")[
-        :MESSAGES_MAX
-    ]
+    earlier = Message.objects.settled().shown().filter(session_id=session_id, seq__lt=seq).order_by("-seq")
+    columns = ["role", "seq", "parts", "options", "created_at", "state", "turn_id", "after_step", "delivery"]
+    return earlier.only(*columns)[:MESSAGES_MAX]
 
 
 def _of_user(message: Message) -> list[ModelMessage]:

@@ -78,6 +78,8 @@ class Place:
     turn_id: uuid.UUID | None
     turn_status: str | None
     turn_session_id: uuid.UUID | None
+    parent: uuid.UUID | None
+    shown: bool
 
 
 @dataclass
@@ -171,7 +173,10 @@ def _load_sessions(sessions: Sequence[Session]) -> list[SessionFacts]:
     ids = [session.pk for session in sessions]
     places: dict[uuid.UUID, list[Place]] = defaultdict(list)
     messages = Message.objects.filter(session_id__in=ids).order_by("session_id", "seq", "number")
-    columns = ("id", "seq", "number", "role", "state", "held", "turn_id", "turn__status", "turn__session_id")
+    columns = (
+        *("id", "seq", "number", "role", "state", "held", "turn_id", "turn__status", "turn__session_id"),
+        *("parent", "shown"),
+    )
     for session_id, *values in messages.values_list("session_id", *columns):
         places[session_id].append(Place(*values))
     live = list(Turn.objects.filter(session_id__in=ids, status__in=LIVE).values_list("session_id", flat=True))

@@ -47,6 +47,30 @@ def delivered_messages_have_a_turn(facts: SessionFacts) -> Iterator[str]:
             yield f"message {message.id} belongs to turn {message.turn_id} of another session"
 
 
+def branches_hang_together(facts: SessionFacts) -> Iterator[str]:
+    """Every message that has a place follows one with an earlier place, or it is a first one."""
+    places = {facts.session.pk: 0, **{message.id: message.seq or 0 for message in facts.placed}}
+    last = max(places.values())
+    for message in facts.placed:
+        if message.parent is None:
+            yield f"message {message.id} has a place, but follows nothing"
+        elif not places.get(message.parent, last) < (message.seq or 0):
+            yield f"message {message.id} follows {message.parent}, which has no place before it"
+
+
+def one_branch_is_shown(facts: SessionFacts) -> Iterator[str]:
+    """The shown messages are one chain from a first message to the head, in the order of their places."""
+    before = facts.session.pk
+    for message in facts.placed:
+        if not message.shown:
+            continue
+        if message.parent != before:
+            yield f"message {message.id} is shown after {before}, but follows {message.parent}"
+        before = message.id
+    if before != (facts.session.head or facts.session.pk):
+        yield f"its head is {facts.session.head}, but the last shown message is {before}"
+
+
 def nothing_waits_while_idle(facts: SessionFacts) -> Iterator[str]:
     """A session without a live turn has no queued message that is not held."""
     if facts.live:
@@ -80,6 +104,8 @@ RULES: tuple[Rule, ...] = (
     places_are_dense,
     numbers_tell_the_order,
     delivered_messages_have_a_turn,
+    branches_hang_together,
+    one_branch_is_shown,
     nothing_waits_while_idle,
     one_turn_is_live,
     revision_is_positive,

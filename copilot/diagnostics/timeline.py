@@ -114,6 +114,7 @@ def _entries(turn: Turn, *, text: bool) -> Iterator[Entry]:
 def _message(message: Message, *, text: bool) -> str:
     kinds = Counter(part.get("type", "?") for part in message.parts)
     place = f"place {message.seq}" if message.seq is not None else "no place"
+    place += "" if message.shown else " (not shown)"
     told = f"{message.pk} of {message.role}, {place}, {message.state}: {_counts(kinds)}"
     size = len(message.text)
     return f"{told}, {size} characters" + (f": {_shown(message.text)}" if text and size else "")

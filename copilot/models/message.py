@@ -18,6 +18,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Messages with a place in the transcript whose content is final."""
         return self.filter(state__in=[Message.State.DONE, Message.State.PARTIAL, Message.State.FAILED])
 
+    def shown(self) -> Self:
+        """Messages of the branch that is shown; queued ones too, they are in none yet."""
+        return self.filter(shown=True)
+
     def queued(self) -> Self:
         """Messages accepted while a turn was live, in the order in which they were typed."""
         return self.filter(state=Message.State.QUEUED).order_by("number")
@@ -50,6 +54,12 @@ class Message(models.Model):
     state = models.CharField(max_length=7, choices=State)
     #: Place in the transcript, dense from 1; none while queued.
     seq = models.PositiveIntegerField(null=True, default=None)
+    #: The message that was shown before it when it got its place; the first one's is the session. Null while
+    #: queued. Messages with the same parent are branches of the conversation; at most one of them is shown. No
+    #: foreign key: its check would lock the parent's row for each message.
+    parent = models.UUIDField(null=True, default=None, editable=False)
+    #: In the transcript that people and models read. What is edited or answered anew is kept, but not shown.
+    shown = models.BooleanField(default=True, db_default=True)
     #: Order of acceptance in its session; what "typing order" means.
     number = models.PositiveIntegerField()
     #: AI SDK UI message parts.
@@ -95,6 +105,11 @@ class Message(models.Model):
                 name="message_after_step_was_delivered",
                 condition=Q(after_step__isnull=True) | Q(role="user", state="done", turn__isnull=False),
             ),
+            models.CheckConstraint(
+                name="message_queued_is_in_no_branch",
+                condition=~Q(state="queued") | Q(parent__isnull=True, shown=True),
+            ),
+            models.UniqueConstraint(name="message_one_shown_child", fields=["parent"], condition=Q(shown=True)),
             models.UniqueConstraint(name="message_one_per_seq", fields=["session", "seq"]),
             models.UniqueConstraint(name="message_one_per_number", fields=["session", "number"]),
             models.UniqueConstraint(
@@ -104,8 +119,12 @@ class Message(models.Model):
             ),
             models.UniqueConstraint(name="message_one_open_a_turn", fields=["turn"], condition=Q(state="open")),
         ]
-        # Follow-ups of a session; the sweep's look for strays.
-        indexes = [models.Index(name="message_queue", fields=["session", "number"], condition=Q(state="queued"))]
+        indexes = [
+            # Follow-ups of a session; the sweep's look for strays.
+            models.Index(name="message_queue", fields=["session", "number"], condition=Q(state="queued")),
+            # The other branches at a place. Most sessions have none, and pay nothing for it.
+            models.Index(name="message_hidden", fields=["parent"], condition=Q(shown=False)),
+        ]
 
     def __str__(self) -> str:
         return f"{self.role} {self.seq or 'queued'}"

@@ -49,6 +49,11 @@ class Session(models.Model):
     client_id = models.CharField(max_length=128, null=True, default=None)  # noqa: DJ001 - null is "none given"
     #: Grows with every change that an open page should show; sockets compare it at each heartbeat.
     revision = models.PositiveBigIntegerField(default=1)
+    #: Grows when shown messages were replaced by others: by an edit, another answer or another branch. While it
+    #: is 0 everything that has a place is shown.
+    rewrites = models.PositiveIntegerField(default=0, db_default=0)
+    #: The last shown message, which the next one follows; null before the first. Under the session lock only.
+    head = models.UUIDField(null=True, default=None, editable=False)
     #: The next message's place in the transcript; allocated under the session lock only.
     next_seq = models.PositiveIntegerField(default=1)
     #: How many messages were accepted, queued ones included; their order of arrival.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -22,13 +23,26 @@ from copilot.turns.journal import journal
 TITLE_LENGTH = 60
 
 
-def do_begin_turn(session: Session, messages: Sequence[Message], *, origin: str) -> Turn:
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What a turn answers once more: the shown messages from this ``seq`` on, as their ``options`` ask for it."""
+
+    asked_from: int
+    options: dict[str, Any]
+
+
+def do_begin_turn(
+    session: Session, messages: Sequence[Message], *, origin: str, again: Again | None = None
+) -> Turn:
     """Start one turn that answers ``messages``, in this order. The caller holds the session lock.
 
     The messages, each still without a place, come first in the transcript; the open answer follows them. What
     the last one asked for (model, effort, time zone) counts.
+
+    Args:
+        again: messages that have their place already and are answered once more, together with ``messages``.
     """
-    options: dict[str, Any] = messages[-1].options
+    options: dict[str, Any] = messages[-1].options if messages else again.options if again else {}
     turn = Turn(
         redispatch_at=seconds_ago(-REDISPATCH_SECONDS),
         session=session,
@@ -40,36 +54,43 @@ def do_begin_turn(session: Session, messages: Sequence[Message], *, origin: str)
             "time_zone": options.get("timezone", ""),
             "tools": session.tools,
             "max_output_tokens": settings.COPILOT_MAX_OUTPUT_TOKENS,
+            **({"asked_from": again.asked_from} if again else {}),
         },
     )
     for message in messages:
         message.turn, message.state, message.held = turn, Message.State.DONE, False
-        message.seq = do_next_seq(session)
+        do_place(session, message)
     answer = do_open_answer(session, turn)
     insert(turn)
     new = [message for message in messages if message._state.adding]
     for message in messages:
         if not message._state.adding:
-            message.save(update_fields=["turn", "seq", "state", "held"])
+            message.save(update_fields=["turn", "seq", "parent", "state", "held"])
     insert(*new, answer)
-    if not session.title and not session.temporary:
+    if messages and not (session.title or session.temporary):
         _ = _name(session.pk, title_from(messages[0].text))
     do_touch_session(session)
-    journal(turn.id, "submitted", messages=[str(message.id) for message in messages])
+    journal(
+        turn.id,
+        "submitted",
+        messages=[str(message.id) for message in messages],
+        **({"asked_from": again.asked_from} if again else {}),
+    )
     dispatch_on_commit(turn.id)
     return turn
 
 
 def do_open_answer(session: Session, turn: Turn) -> Message:
     """Return the message that the turn is going to write, not saved yet. The caller holds the session lock."""
-    return Message(
+    answer = Message(
         session=session,
         turn=turn,
         role=Message.Role.ASSISTANT,
         state=Message.State.OPEN,
-        seq=do_next_seq(session),
         number=do_next_number(session),
     )
+    do_place(session, answer)
+    return answer
 
 
 def do_next_number(session: Session) -> int:
@@ -78,28 +99,46 @@ def do_next_number(session: Session) -> int:
     return session.accepted
 
 
-def do_next_seq(session: Session) -> int:
-    """Allocate the next place in the transcript; ``do_touch_session`` stores that it is taken."""
+def do_place(session: Session, message: Message) -> None:
+    """Give ``message`` the next place in the transcript, behind the last one that is shown.
+
+    The caller holds the session lock and saves the message (``seq``, ``parent``); ``do_touch_session`` stores
+    that the place is taken.
+    """
+    message.seq = session.next_seq
+    message.parent = session.head or session.pk
     session.next_seq += 1
-    return session.next_seq - 1
+    session.head = message.pk
+
+
+def do_unplace(session: Session, message: Message) -> None:
+    """Take the last shown message out of the branch again, before it is deleted. Its place stays empty.
+
+    Under the same conditions as ``do_place``.
+    """
+    if session.head == message.pk:
+        session.head = message.parent if message.parent != session.pk else None
 
 
 def do_touch_session(session: Session) -> None:
-    """Record activity and what was allocated: a new revision, told to open pages after the commit.
+    """Record activity, what was allocated and what is shown: a new revision, told to open pages after the commit.
 
     The caller holds the session lock since before it read ``session``.
     """
-    _ = _touch(session.pk, timezone.now(), session.next_seq, session.accepted)
+    now, taken = timezone.now(), (session.next_seq, session.accepted)
+    _ = _touch(session.pk, now, *taken, session.head, session.rewrites)
     announce(session.pk, session.user_id)
 
 
 @prepared_update
-def _touch(session_id: Any, now: Any, next_seq: Any, accepted: Any) -> Update:
+def _touch(session_id: Any, now: Any, next_seq: Any, accepted: Any, head: Any, rewrites: Any) -> Update:
     return Session.objects.filter(pk=session_id), {
         "revision": F("revision") + 1,
         "updated_at": now,
         "next_seq": next_seq,
         "accepted": accepted,
+        "head": head,
+        "rewrites": rewrites,
     }
 
 

@@ -23,7 +23,7 @@ from copilot.events.schema import Chunk
 from copilot.models import Message, Session, ToolCall, Turn
 from copilot.models.message import open_answer_of, queued_in
 from copilot.models.session import locked_session
-from copilot.turns.begin import do_begin_turn, do_touch_session
+from copilot.turns.begin import do_begin_turn, do_touch_session, do_unplace
 from copilot.turns.dispatch import dispatch_waiting_on_commit
 from copilot.turns.journal import journal
 from copilot.turns.progress import FinishedStep, do_keep_step, do_seal_step
@@ -151,7 +151,7 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
         ToolCall.objects.filter(turn=turn, state__in=[ToolCall.State.PENDING, ToolCall.State.RUNNING]).update(
             state=ToolCall.State.CANCELLED, error=ending.tool_error, finished_at=db_now()
         )
-    _store_answer(turn, transcript, ending)
+    _store_answer(session, turn, transcript, ending)
     journal(turn.id, ending.status, outcome=ending.outcome, seq=last_seq)
     next_turn = _pass_on(session, turn, ending)
     do_touch_session(session)
@@ -211,8 +211,11 @@ def ran_ms(turn: Turn) -> int:
     return max(0, int((now - turn.claimed_at).total_seconds() * 1000))
 
 
-def _store_answer(turn: Turn, transcript: Transcript, ending: Ending) -> None:
-    """Seal the open message with what was streamed; a stopped turn that said nothing leaves none."""
+def _store_answer(session: Session, turn: Turn, transcript: Transcript, ending: Ending) -> None:
+    """Seal the open message with what was streamed; a stopped turn that said nothing leaves none.
+
+    Where there was another answer before, it leaves an empty one: the way back to the other.
+    """
     found = open_answer_of(turn.pk)
     if not found:
         return
@@ -221,20 +224,30 @@ def _store_answer(turn: Turn, transcript: Transcript, ending: Ending) -> None:
     said = any(part["type"] != "step-start" for part in parts)
     if ending.status == Turn.Status.COMPLETED:
         state = Message.State.DONE
-    elif said:
+    elif said or (ending.status == Turn.Status.CANCELLED and _was_asked_for_again(message)):
         state = Message.State.PARTIAL
     elif ending.status == Turn.Status.FAILED:
         state = Message.State.FAILED
     else:
+        do_unplace(session, message)
         message.delete()
         return
     _ = _seal(message.pk, state, parts if said else [])
 
 
+def _was_asked_for_again(answer: Message) -> bool:
+    """Whether it is another answer to what was answered before, or is known by the request that asked for it."""
+    others = Message.objects.filter(parent=answer.parent, shown=False)
+    return answer.client_id is not None or others.exists()
+
+
 def _pass_on(session: Session, turn: Turn, ending: Ending) -> uuid.UUID | None:
-    """Completed: one next turn takes all that waits. Otherwise it is held until the person says so."""
+    """Completed: one next turn takes all that waits. Otherwise it is held until the person says so.
+
+    What was held before the turn began goes along with other messages, never by itself.
+    """
     waiting = queued_in(session.pk)
-    if not waiting:
+    if all(message.held for message in waiting):
         return None
     if ending.status != Turn.Status.COMPLETED:
         session.messages.queued().update(held=True)

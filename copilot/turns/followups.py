@@ -20,8 +20,8 @@ from copilot.events.log import EventBatch, StaleTurn, read_events
 from copilot.models import Message, Session, Turn
 from copilot.models.message import MessageQuerySet, open_answer_of, queued_in
 from copilot.models.session import locked_session
-from copilot.objects import message_objects
-from copilot.turns.begin import do_next_seq, do_open_answer, do_touch_session
+from copilot.objects import delivered_object
+from copilot.turns.begin import do_open_answer, do_place, do_touch_session
 from copilot.turns.journal import journal, touch
 
 
@@ -77,9 +77,9 @@ def deliver_followups(
     answer = _give_places(session, turn, batch, messages)
     for message in messages:
         message.turn, message.state, message.after_step = turn, Message.State.DONE, step
-        message.save(update_fields=["turn", "seq", "state", "after_step"])
-        [shown] = message_objects([message])
-        batch.append(schema.data("pending", {"message": shown, "next_message_id": str(answer.id)}))
+        message.save(update_fields=["turn", "seq", "parent", "state", "after_step"])
+        delivered = {"message": delivered_object(message), "next_message_id": str(answer.id)}
+        batch.append(schema.data("pending", delivered))
     touch(turn_id, fence, sealed_seq=batch.seq, progress_at=db_now(), interrupt_id=None)
     do_touch_session(session)
     journal(turn_id, "delivered", messages=[str(message.id) for message in messages], step=step, seq=batch.seq)
@@ -109,13 +109,15 @@ def _give_places(session: Session, turn: Turn, batch: EventBatch, messages: Sequ
         answer.parts, answer.state = parts, Message.State.DONE
         answer.save(update_fields=["parts", "state"])
         for message in messages:
-            message.seq = do_next_seq(session)
+            do_place(session, message)
         following = do_open_answer(session, turn)
         insert(following)
         return following
-    places = [answer.seq, *(do_next_seq(session) for _ in messages)]
-    answer.seq = places.pop()
-    answer.save(update_fields=["seq"])
-    for message, place in zip(messages, places, strict=True):
-        message.seq = place
+    # Its place is that of the first message now; who is shown behind whom is unique, so it goes first.
+    messages[0].seq, messages[0].parent = answer.seq, answer.parent
+    session.head = messages[0].pk
+    for message in messages[1:]:
+        do_place(session, message)
+    do_place(session, answer)
+    answer.save(update_fields=["seq", "parent"])
     return answer

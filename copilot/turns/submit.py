@@ -52,6 +52,8 @@ class Accepted:
     repeated: bool = False
     #: All messages that the new turn answers, this one last.
     answers: Sequence[Message] = ()
+    #: There may be other branches where the message is.
+    branched: bool = False
 
     @property
     def queued(self) -> bool:
@@ -94,20 +96,39 @@ def submit_message(
         text=storable(text),
         client_id=client_id,
         options=options,
-        digest=_digest(text, options, delivery),
+        digest=digest_of(text, options, delivery),
         delivery=delivery,
         origin=origin,
     )
 
 
-def _check(text: object, client_id: object, options: dict[str, Any], delivery: str) -> None:
+def check_text(text: object) -> None:
+    """Refuse a message that is empty (``Invalid``) or too long (``TooLarge``)."""
     if not isinstance(text, str) or not storable(text).strip():
         raise Invalid("The message is empty: write something first.", text="empty")
     if len(text) > TEXT_MAX:
         raise TooLarge(f"The message has {len(text):,} characters; at most {TEXT_MAX:,} are accepted.")
+
+
+def check_client_id(client_id: object) -> None:
+    """Refuse (``Invalid``) a name that cannot be stored as it is."""
     known = isinstance(client_id, str) and 0 < len(client_id) <= CLIENT_ID_MAX and storable(client_id) == client_id
     if client_id is not None and not known:
         raise Invalid(f"client_id must be a text of 1 to {CLIENT_ID_MAX} characters.", client_id="invalid")
+
+
+def check_wanted_model(model: str) -> None:
+    """Refuse (``Invalid``, ``unknown_model``) a model that there is not; "" wants none."""
+    try:
+        if model:
+            check_model(model)
+    except UnknownModel as error:
+        raise Invalid(str(error), code="unknown_model", model=model) from error
+
+
+def _check(text: object, client_id: object, options: dict[str, Any], delivery: str) -> None:
+    check_text(text)
+    check_client_id(client_id)
     if options["effort"] and options["effort"] not in EFFORTS:
         raise Invalid(f"effort must be one of {', '.join(EFFORTS)}.", effort="invalid")
     if delivery not in DELIVERIES:
@@ -115,11 +136,7 @@ def _check(text: object, client_id: object, options: dict[str, Any], delivery: s
     if options["timezone"] and options["timezone"] not in _time_zones():
         raise Invalid("timezone must be a name such as Europe/Berlin.", timezone="invalid")
     _check_context(options["context"])
-    if options["model"]:
-        try:
-            check_model(options["model"])
-        except UnknownModel as error:
-            raise Invalid(str(error), code="unknown_model", model=options["model"]) from error
+    check_wanted_model(options["model"])
 
 
 @functools.cache
@@ -137,8 +154,9 @@ def _check_context(context: Any) -> None:
         raise TooLarge(f"The page context has more than {TEXT_MAX:,} characters.")
 
 
-def _digest(text: str, options: dict[str, Any], delivery: str) -> str:
-    body = json.dumps([text, options, delivery], sort_keys=True)
+def digest_of(*asked: Any) -> str:
+    """Return a digest of what a request asked for, to tell a repetition from a reused ``client_id``."""
+    body = json.dumps(asked, sort_keys=True)
     return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -164,8 +182,9 @@ def _accept(
     session = do_lock_session(user, session_id)
     # One narrow look for both: most messages are new, to a session where nothing waits.
     known = _waiting_or_sent_as(session.pk, client_id)
-    if client_id is not None and any(earlier == client_id for _, earlier in known):
-        return _earlier(session, client_id, digest)
+    if client_id is not None and any(name == client_id for _, name in known):
+        earlier = session.messages.select_related("turn").get(client_id=client_id)
+        return do_find_earlier(session, earlier, digest)
     live = do_live_turn(session)
     waiting = list(session.messages.queued()) if known else []
     if live is not None and len(waiting) >= settings.PENDING_MAX:
@@ -223,14 +242,18 @@ def waiting_for(turn: Turn) -> str:
     return "approval" if turn.status == Turn.Status.REQUIRES_ACTION else "turn"
 
 
-def _earlier(session: Session, client_id: str, digest: str) -> Accepted:
-    message = session.messages.select_related("turn").get(client_id=client_id)
+def do_find_earlier(session: Session, message: Message, digest: str) -> Accepted:
+    """Return what became of a message that was sent under the same ``client_id``. Under the lock.
+
+    Raises:
+        Conflict: ``client_id_reused``: something else was asked for then.
+    """
     if message.request_digest != digest:
         raise Conflict(
             "This client_id was used for another message. Use a new one for each message.", code="client_id_reused"
         )
     if message.state != Message.State.QUEUED:
-        return Accepted(message, message.turn, repeated=True)
+        return Accepted(message, message.turn, repeated=True, branched=session.rewrites > 0)
     position = session.messages.queued().filter(number__lte=message.number).count()
     return _queued(message, position, live_turn_of(session.pk), repeated=True)
 

@@ -112,12 +112,15 @@ def make_message() -> Callable[..., Message]:
             "state": "done",
             "number": session.accepted,
             "seq": None if queued else session.next_seq,
+            "parent": None if queued else session.head or session.pk,
             "parts": [{"type": "text", "text": text}] if text else [],
             **over,
         }
-        session.next_seq += 0 if queued else 1
-        session.save(update_fields=["accepted", "next_seq"])
-        return Message.objects.create(session=session, **values)
+        message = Message.objects.create(session=session, **values)
+        if not queued:
+            session.next_seq, session.head = session.next_seq + 1, message.pk
+        session.save(update_fields=["accepted", "next_seq", "head"])
+        return message
 
     return make
 

@@ -26,6 +26,8 @@ REST: list[tuple[str, str, Any, int]] = [
     ("GET", "sessions/{session}/queued", None, 200),
     ("POST", "sessions/{session}/queued/deliver", None, 202),
     ("DELETE", "sessions/{session}/queued/{waiting}", None, 204),
+    ("POST", "sessions/{session}/regenerate", None, 202),
+    ("POST", "messages/{message}/edit", {"text": "hi"}, 202),
     ("GET", "messages/{message}", None, 200),
     ("GET", "messages/{waiting}", None, 200),
 ]
@@ -158,9 +160,6 @@ def test_unsafe_calls_of_a_browser_need_the_csrf_token(user: Any, session: Sessi
         "bot/turns",
         "operator/diagnostics",
         "ui/chat",
-        "messages/{message}/edit",
-        "sessions/{session}/regenerate",
-        "sessions/{session}/branch",
         "sessions/{session}/aside",
         "sessions/{session}/share",
         "sessions/",

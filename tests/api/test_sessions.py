@@ -31,6 +31,7 @@ KEYS = {
     "temporary",
     "archived",
     "revision",
+    "rewrites",
     "created_at",
     "updated_at",
     "usage",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -224,6 +225,26 @@ def _numbers_swapped(turn: Turn) -> None:
     Session.objects.filter(pk=turn.session_id).update(accepted=3000, next_seq=place + 1)
 
 
+def _follow_nothing(turn: Turn) -> None:
+    turn.messages.filter(role="assistant").update(parent=None)
+
+
+def _follow_itself(turn: Turn) -> None:
+    turn.messages.filter(role="assistant").update(parent=F("id"))
+
+
+def _follow_what_is_gone(turn: Turn) -> None:
+    turn.messages.filter(role="assistant").update(parent=uuid.uuid4())
+
+
+def _hide_the_question(turn: Turn) -> None:
+    turn.messages.filter(role="user").update(shown=False)
+
+
+def _lose_the_head(turn: Turn) -> None:
+    Session.objects.filter(pk=turn.session_id).update(head=None)
+
+
 def _strand_a_message(turn: Turn) -> None:
     Message.objects.create(session=turn.session, role="user", state="queued", number=90)
     Session.objects.filter(pk=turn.session_id).update(accepted=90)
@@ -272,6 +293,12 @@ def _no_revision(turn: Turn) -> None:
         (_place_beyond, session_rules.places_are_dense),
         (_numbers_beyond, session_rules.numbers_tell_the_order),
         (_numbers_swapped, session_rules.numbers_tell_the_order),
+        (_follow_nothing, session_rules.branches_hang_together),
+        (_follow_itself, session_rules.branches_hang_together),
+        (_follow_what_is_gone, session_rules.branches_hang_together),
+        (_follow_what_is_gone, session_rules.one_branch_is_shown),
+        (_hide_the_question, session_rules.one_branch_is_shown),
+        (_lose_the_head, session_rules.one_branch_is_shown),
         (_strand_a_message, session_rules.nothing_waits_while_idle),
         (_no_revision, session_rules.revision_is_positive),
     ],
@@ -313,6 +340,12 @@ def test_damage_of_a_live_turn_is_found(
 def test_rules_that_the_database_enforces_too_are_checked() -> None:
     facts = session_rules.SessionFacts(Session(revision=1), live=2)
     assert list(session_rules.one_turn_is_live(facts)) == ["2 turns are live"]
+    session = Session(revision=1)
+    two = [
+        session_rules.Place(uuid.uuid4(), n, n, "user", "done", False, None, None, None, session.pk, True)
+        for n in (1, 2)
+    ]
+    assert "follows" in next(session_rules.one_branch_is_shown(session_rules.SessionFacts(session, two)))
     turn = turn_rules.TurnFacts(Turn(status="running"))
     assert "without worker, heartbeat_at" in next(turn_rules.running_is_leased(turn))
 

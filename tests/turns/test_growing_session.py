@@ -12,6 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from common.ids import new_id
 from copilot.agent.loop import load
 from copilot.models import Message, Session, Turn
 from tests.factories import accept, hold, make_session
@@ -39,8 +40,11 @@ def with_history(messages: int, turns: int) -> Session:
         )
         for _ in range(turns)
     )
+    ids = [session.pk, *(new_id() for _ in range(messages))]
     Message.objects.bulk_create(
         Message(
+            id=ids[n + 1],
+            parent=ids[n],
             session=session,
             turn=old[n % turns],
             role=Message.Role.ASSISTANT if n % 2 else Message.Role.USER,
@@ -52,7 +56,7 @@ def with_history(messages: int, turns: int) -> Session:
         )
         for n in range(messages)
     )
-    Session.objects.filter(pk=session.pk).update(next_seq=messages + 1, accepted=messages)
+    Session.objects.filter(pk=session.pk).update(next_seq=messages + 1, accepted=messages, head=ids[-1])
     session.refresh_from_db()
     return session
 

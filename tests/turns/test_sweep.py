@@ -193,7 +193,7 @@ def test_a_stranded_message_gets_its_turn() -> None:
     # Undo the hand-over, as if finishing had missed the message.
     next_turn = Turn.objects.live().get()
     Turn.objects.update(next_turn=None)
-    Message.objects.filter(pk=stranded.pk).update(state="queued", seq=None, turn=None)
+    Message.objects.filter(pk=stranded.pk).update(state="queued", seq=None, parent=None, turn=None)
     next_turn.delete()
     assert sweep() == {"stranded_messages": 1}
     assert fresh(stranded).state == "done"

@@ -1,6 +1,6 @@
 // Draws a turn that is being written, message by message.
 
-import { drawn, element } from "./parts.js";
+import { drawn, element, foot } from "./parts.js";
 
 // Worded like STOPPED in chat/transcript.py.
 const STOPPED = {
@@ -13,7 +13,7 @@ const STOPPED = {
 /** A message of a person, as the template draws it. */
 export function userArticle({ id, seq, turn, clientId, text, pending }) {
   const article = element("article", "message user");
-  article.append(element("h2", "visually-hidden", "You"), element("div", "part said", text));
+  article.append(element("h2", "visually-hidden", "You"), element("div", "part said", text), foot("user"));
   if (id) article.dataset.id = id;
   if (seq) article.dataset.seq = seq;
   if (turn) article.dataset.turn = turn;
@@ -109,11 +109,14 @@ export class LiveTurn {
 
   /** Below the answer, or below the question when nothing was said. */
   drawEnd() {
+    for (const { article, parts, stored } of this.articles.values()) {
+      if (parts && !stored && !article.querySelector(".foot")) article.append(foot("assistant"));
+    }
     const end = this.ending();
     if (!end) return;
     const answer = [...this.articles.values()].findLast((entry) => entry.parts);
     const article = answer?.article ?? this.transcript.questionOf(this.fold.id);
-    if (article && !answer?.stored && !article.querySelector(".turn-stopped, .turn-error")) article.append(end);
+    if (article && !answer?.stored && !article.querySelector(".turn-stopped, .turn-error")) article.querySelector(".foot").before(end);
   }
 
   ending() {

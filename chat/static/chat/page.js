@@ -1,11 +1,13 @@
 // The page of a session: the websocket on one side, transcript, composer and queue on the other.
 
 import { call, fetchMessages } from "./api.js";
+import { Branches } from "./branches.js";
 import { Composer, Outbox, newId, takeFirst } from "./composer.js";
 import { LiveTurn, textOf, userArticle } from "./live.js";
 import { Socket } from "./socket.js";
 import { TurnFold } from "./transcript.js";
 import { Scroll, Transcript, drawQueue } from "./view.js";
+import { workingLabel } from "./working.js";
 
 const QUIET_RECONNECT_MS = 800;
 const SYNC_AGAIN_MS = 2000;
@@ -17,6 +19,14 @@ const transcript = new Transcript(byId("transcript"));
 const scroll = new Scroll(byId("scroll"), byId("jump"));
 const outbox = new Outbox(data.session);
 const composer = new Composer(byId("composer"), data.session, send);
+const branches = new Branches(byId("transcript"), {
+  api: data.api,
+  session: data.session,
+  begun,
+  show: showBranch,
+  failed: (error) => problem(error.message),
+  isBusy: () => active !== null,
+});
 
 const turns = new Map(); // id -> {fold, live, model}; `live` is null once the server's own rendering is there
 let active = null; // the turn that has not ended: {id, status?, model?}
@@ -24,6 +34,8 @@ let queue = []; // messages that wait: {id, text, held}
 let sessionModel = data.model;
 let revision = Number(data.revision);
 let syncedRevision = "newer" in data ? -1 : revision;
+let rewrites = Number(data.rewrites); // grows when the transcript is to be read anew
+let syncedRewrites = rewrites;
 let stopping = null; // {turn, clientId}
 
 // --- drawing ---------------------------------------------------------------------------------
@@ -43,6 +55,7 @@ function draw() {
   for (const turn of turns.values()) turn.live?.draw({ demo: isDemo(turn.model || sessionModel) });
   drawQueue(byId("queue"), waiting(), { withdraw, deliver });
   drawWorking();
+  byId("chat").toggleAttribute("data-busy", active !== null);
   byId("stop").hidden = !active;
   byId("stop").disabled = stopping !== null && stopping.turn === active?.id;
   byId("empty").hidden = !transcript.isEmpty || active !== null;
@@ -56,37 +69,9 @@ function waiting() {
 }
 
 function drawWorking() {
-  const label = active ? workingLabel(turns.get(active.id)?.fold) : null;
+  const label = active ? workingLabel(active, turns.get(active.id)?.fold, stopping) : null;
   byId("working").hidden = label === null;
   if (label !== null && byId("working-label").textContent !== label) byId("working-label").textContent = label;
-}
-
-/** What to say while nothing can be read yet; null when the answer speaks for itself. */
-function workingLabel(fold) {
-  if (stopping?.turn === active.id) return "Stopping…";
-  if (active.status === "requires_action") return "Waiting for you.";
-  if (!fold) return "";
-  if (fold.status) return statusLabel(fold.status);
-  const open = fold.openParts.at(-1);
-  if (open) return open.type === "text" && open.version > 0 ? null : ""; // thoughts have a line of their own
-  const running = (fold.messages.at(-1)?.parts ?? []).filter((part) => part.state?.startsWith("input-"));
-  return running.length ? `Running ${running.map((part) => part.toolName).join(", ")}…` : "";
-}
-
-function statusLabel({ state, attempt }) {
-  switch (state) {
-    case "retrying":
-      return attempt ? `The model did not answer. Trying again (${attempt})…` : "The model did not answer. Trying again…";
-    case "recovered":
-      return "Picked up again after an interruption.";
-    case "compacting":
-    case "compacted":
-      return "Making room in the conversation…";
-    case "waiting_limit":
-      return "Waiting for the usage limit…";
-    default:
-      return "";
-  }
 }
 
 function isDemo(model) {
@@ -148,6 +133,7 @@ function onFrame(frame) {
 function onSnapshot(snapshot) {
   if (snapshot.revision < revision) return;
   revision = snapshot.revision;
+  rewrites = Math.max(rewrites, snapshot.rewrites ?? 0);
   sessionModel = snapshot.model ?? data.model;
   setTitle(snapshot.title);
   const turn = snapshot.active_turn;
@@ -267,18 +253,30 @@ async function sync() {
 }
 
 async function syncOnce() {
-  const seen = revision;
-  const page = await fetchMessages(`${data.messages}?after=${transcript.settledSeq}`);
+  const [seen, seenRewrites] = [revision, rewrites];
+  const isRewritten = rewrites !== syncedRewrites;
+  const page = await fetchMessages(isRewritten ? data.messages : `${data.messages}?after=${transcript.settledSeq}`);
   const before = transcript.settledSeq;
+  const isLive = (turn) => turn === active?.id;
   draw(); // what came meanwhile is drawn before it may be replaced
-  transcript.adopt(page.articles, (turn) => turn === active?.id);
+  if (isRewritten) rewrite(page, isLive);
+  transcript.adopt(page.articles, isLive);
   draw(); // and what belongs to the messages that came
   for (const turn of turns.values()) if (turn.fold.id !== active?.id) turn.live = null;
   syncedRevision = seen;
-  if (page.hasNewer && transcript.settledSeq > before) syncAgain = true;
+  syncedRewrites = seenRewrites;
+  if (!isRewritten && page.hasNewer && transcript.settledSeq > before) syncAgain = true;
 }
 
-byId("older")?.addEventListener("click", async (event) => {
+/** Another branch is shown: nothing of the old transcript stays but what the new one has too. */
+function rewrite(page, isLive) {
+  transcript.keepOnly(page.articles, isLive);
+  byId("older").parentElement.hidden = !page.hasOlder;
+  const lost = branches.lostText();
+  if (lost) composer.restore(lost);
+}
+
+byId("older").addEventListener("click", async (event) => {
   event.preventDefault();
   const link = event.currentTarget;
   const first = transcript.root.firstElementChild?.dataset.seq;
@@ -286,7 +284,7 @@ byId("older")?.addEventListener("click", async (event) => {
     const page = await fetchMessages(`${data.messages}?before=${first}`);
     scroll.holding(() => {
       transcript.prepend(page.articles);
-      if (!page.hasOlder) link.parentElement.remove();
+      link.parentElement.hidden = !page.hasOlder;
     });
   } catch {
     location.assign(link.href);
@@ -346,6 +344,39 @@ async function deliver() {
   } catch (error) {
     problem(error.message);
   }
+}
+
+/** An edit or another answer began: it takes the place of all that is from `article` on. */
+function begun(article, { message, turn }) {
+  problem("");
+  transcript.cutFrom(article, turn.id);
+  if (!transcript.find(message.id)) {
+    const { id, seq, client_id: clientId, parts } = message;
+    transcript.insert(userArticle({ id, seq, turn: turn.id, clientId, text: textOf(parts) }));
+  }
+  if (!turns.get(turn.id)?.fold.isOver && !turn.finished_at) active = turn;
+  scroll.toEnd();
+  drawSoon();
+}
+
+async function showBranch(article, id, direction) {
+  const { top } = article.getBoundingClientRect();
+  try {
+    const session = await call("POST", `${data.api}sessions/${data.session}/branch`, { message: id });
+    rewrites = Math.max(rewrites, session.rewrites);
+    await sync();
+  } catch (error) {
+    return problem(error.message);
+  }
+  problem("");
+  const shown = transcript.find(id);
+  if (!shown) return undefined;
+  draw();
+  scroll.pin(shown, top);
+  const buttons = [...shown.querySelectorAll("[data-show]:not([disabled])")];
+  (buttons.find((button) => button.ariaLabel === direction) ?? buttons[0])?.focus({ preventScroll: true });
+  announce(`Version ${shown.querySelector(".which")?.textContent.replace("/", " of ")}.`);
+  return undefined;
 }
 
 // --- start -----------------------------------------------------------------------------------------

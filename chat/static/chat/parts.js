@@ -21,6 +21,11 @@ export function element(tag, className, text) {
   return made;
 }
 
+/** The buttons below a message, as the template draws them. */
+export function foot(role) {
+  return document.getElementById(`${role}-foot`).content.firstElementChild.cloneNode(true);
+}
+
 /** HTML that the server rendered and cleaned, as nodes. */
 function nodesOf(html) {
   const template = document.createElement("template");

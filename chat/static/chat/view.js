@@ -64,7 +64,8 @@ export class Transcript {
     known.removeAttribute("data-live");
     known.removeAttribute("data-pending");
     for (const { name, value } of article.attributes) known.setAttribute(name, value);
-    if (getSelection()?.type === "Range" && getSelection().containsNode(known, true)) return; // not under the person's hand
+    if ("editing" in known.dataset) return; // not under the person's hand
+    if (getSelection()?.type === "Range" && getSelection().containsNode(known, true)) return;
     const open = [...known.querySelectorAll("details")].map((details) => details.open);
     article.querySelectorAll("details").forEach((details, index) => (details.open = open[index] ?? false));
     if (known.innerHTML !== article.innerHTML) known.replaceChildren(...article.childNodes);
@@ -87,6 +88,24 @@ export class Transcript {
     const rest = [...this.root.children].filter((article) => !article.dataset.seq);
     settled.sort((a, b) => a.dataset.seq - b.dataset.seq);
     this.root.append(...settled, ...rest);
+  }
+
+  /** Remove this article and those after it, but not what belongs to a turn. */
+  cutFrom(article, turn) {
+    if (article?.parentNode !== this.root) return;
+    const children = [...this.root.children];
+    for (const each of children.slice(children.indexOf(article))) if (each.dataset.turn !== turn) each.remove();
+    this.settledSeq = this.lastSeq();
+  }
+
+  /** The server shows these now: remove all others but those that it does not know of, or does not list yet. */
+  keepOnly(articles, isLive) {
+    const ids = new Set(articles.map((article) => article.dataset.id));
+    for (const each of [...this.root.children]) {
+      const isUnlisted = "pending" in each.dataset || ("live" in each.dataset && isLive(each.dataset.turn));
+      if (!isUnlisted && !ids.has(each.dataset.id)) each.remove();
+    }
+    this.settledSeq = 0;
   }
 
   prepend(articles) {
@@ -135,6 +154,13 @@ export class Scroll {
     this.following = true;
     this.jump.hidden = true;
     this.box.scrollTop = this.box.scrollHeight;
+  }
+
+  /** Have `element` where it was: `top` pixels from the window's edge. */
+  pin(element, top) {
+    this.box.scrollTop += element.getBoundingClientRect().top - top;
+    this.following = false;
+    this.look();
   }
 
   /** Run `change`, which adds something above, and stay at what is being read. */
