@@ -99,6 +99,12 @@ class SendBody(Body):
         return attrs
 
 
+class AsideBody(Body):
+    """``POST sessions/{id}/aside``."""
+
+    text = Text(help_text="At most 64,000 characters.")
+
+
 class CancelBody(Body):
     """``POST sessions/{id}/cancel``."""
 

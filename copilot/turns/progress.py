@@ -118,13 +118,7 @@ def settle_call(
 @transact
 def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cost) -> None:
     """Keep what a model call used. A fact: not fenced, kept whoever won; a step tried again adds to it."""
-    amounts = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "cache_read_tokens": usage.cache_read_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-    }
+    amounts = token_amounts(usage)
     if not _add_to_session(claim.session_id, usage.input_tokens, usage.output_tokens, cost.microdollars or 0):
         return  # deleted meanwhile, with all its turns
     known = _records_of_step(claim.turn_id, claim.fence, step)
@@ -147,6 +141,17 @@ def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cos
     if cost.microdollars is not None and record.cost_microdollars is not None:
         added["cost_microdollars"] = F("cost_microdollars") + cost.microdollars
     UsageRecord.objects.filter(pk=record.pk).update(**added)
+
+
+def token_amounts(usage: Usage) -> dict[str, int]:
+    """Return the columns of a usage record that count tokens."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+    }
 
 
 @prepared_update

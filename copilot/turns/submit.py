@@ -101,10 +101,7 @@ def submit_message(
 
 
 def _check(text: object, client_id: object, options: dict[str, Any], delivery: str) -> None:
-    if not isinstance(text, str) or not storable(text).strip():
-        raise Invalid("The message is empty: write something first.", text="empty")
-    if len(text) > TEXT_MAX:
-        raise TooLarge(f"The message has {len(text):,} characters; at most {TEXT_MAX:,} are accepted.")
+    check_text(text)
     known = isinstance(client_id, str) and 0 < len(client_id) <= CLIENT_ID_MAX and storable(client_id) == client_id
     if client_id is not None and not known:
         raise Invalid(f"client_id must be a text of 1 to {CLIENT_ID_MAX} characters.", client_id="invalid")
@@ -120,6 +117,19 @@ def _check(text: object, client_id: object, options: dict[str, Any], delivery: s
             check_model(options["model"])
         except UnknownModel as error:
             raise Invalid(str(error), code="unknown_model", model=options["model"]) from error
+
+
+def check_text(text: object) -> None:
+    """Make sure that this can be sent.
+
+    Raises:
+        Invalid: nothing but blanks.
+        TooLarge: over ``TEXT_MAX`` characters.
+    """
+    if not isinstance(text, str) or not storable(text).strip():
+        raise Invalid("The message is empty: write something first.", text="empty")
+    if len(text) > TEXT_MAX:
+        raise TooLarge(f"The message has {len(text):,} characters; at most {TEXT_MAX:,} are accepted.")
 
 
 @functools.cache
