@@ -17,6 +17,7 @@ import asyncio
 import functools
 import logging
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -223,17 +224,40 @@ async def db(
 _STEADY_FIRST, _STEADY_MOST = 0.1, 2.0
 
 
+#: What SQLite calls a statement that it refuses for good: there is no such table, the file may not be written.
+_SQLITE_REFUSALS = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH}
+#: Classes of PostgreSQL's codes that pass: connection, contention, resources, locks, shutdown, files.
+_POSTGRES_PASSING = ("08", "40", "53", "55", "57", "58")
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether ``error`` may pass by itself, as when the database restarts, is busy, or its disk is full.
+
+    What it refuses for good is a bug or a wrong setting, which waiting would only hide. Anything unknown, as a
+    connection that cannot be made, passes.
+    """
+    cause = error.__cause__
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF not in _SQLITE_REFUSALS
+    state = getattr(cause, "sqlstate", None)
+    return state is None or state.startswith(_POSTGRES_PASSING)
+
+
 async def db_steady(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Like ``db``, but while the database does not answer or is too busy, try again for as long as it takes.
 
     For work that must not fail because the database restarts: its caller holds a lease, and learns from the rows
-    whether it still does.
+    whether it still does. ``fn`` may run again after a commit whose outcome nobody knows: it has to see to it that
+    this does no harm.
     """
     wait = _STEADY_FIRST
     while True:
         try:
             return await db(fn, *args, **kwargs)
         except (OperationalError, InterfaceError, Busy) as error:
+            if not is_passing(error):
+                raise
             logger.warning("database does not answer", extra={"action": "database_retry", "error": repr(error)})
         await asyncio.sleep(wait)
         wait = min(wait * 2, _STEADY_MOST)

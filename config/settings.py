@@ -230,6 +230,9 @@ TURN_MAX_SECONDS = env.seconds("TURN_MAX_SECONDS", 3600, least=1)
 TOOL_MAX_SECONDS = env.seconds("TOOL_MAX_SECONDS", 300, least=1)
 TURNS_PER_USER_MAX = env.number("TURNS_PER_USER_MAX", 8)
 PENDING_MAX = env.number("PENDING_MAX", 10, least=1)
+TEMPORARY_SESSION_SECONDS = env.seconds("TEMPORARY_SESSION_SECONDS", 86400)
+#: Messages a minute that one person may send; 0 is no limit.
+SEND_RATE = env.number("SEND_RATE", 30)
 EVENT_RETENTION_SECONDS = env.seconds("EVENT_RETENTION_SECONDS", 86400)
 WORKER_TURNS = env.number("WORKER_TURNS", 200, least=1)
 #: Until people can be asked, a tool that needs a person's approval is refused unless this is off.

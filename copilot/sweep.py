@@ -26,9 +26,9 @@ from copilot.models.turn import LIVE, TERMINAL
 from copilot.turns.begin import do_begin_turn
 from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed
 from copilot.turns.dispatch import REDISPATCH_MAX, REDISPATCH_SECONDS, dispatch, run_here, runs_here
-from copilot.turns.finish import Ending, do_finish, failed
+from copilot.turns.finish import Ending, do_finish, failed, ran_ms
 from copilot.turns.recover import take_over
-from copilot.turns.sessions import forget_deleted_turns
+from copilot.turns.sessions import delete_expired_session, expired_sessions, forget_deleted_turns
 from copilot.turns.submit import do_live_turn
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ LATE = 10.0
 BATCH = 200
 #: Turns whose events one pass removes.
 PRUNED_AT_ONCE = 50
+#: Temporary sessions that one pass deletes.
+DELETED_AT_ONCE = 20
 #: Logs that one pass compares with the turns; from the newest to the oldest, then again.
 LOGS_AT_ONCE = 500
 NEWEST = uuid.UUID(int=2**128 - 1)
@@ -102,10 +104,13 @@ def _stalled() -> int:
 
 
 def _over_time() -> int:
-    """Running turns over their time whose worker did not end them by itself."""
-    detail = f"The turn ran longer than {settings.TURN_MAX_SECONDS:g} seconds."
-    due = Q(status=Turn.Status.RUNNING, claimed_at__lt=seconds_ago(settings.TURN_MAX_SECONDS + 30))
-    return _fail(due, failed("timeout", detail, retryable=True))
+    """Running turns over their time, pauses not counted, whose worker did not end them by itself."""
+    limit_ms = (settings.TURN_MAX_SECONDS + 30) * 1000
+    ending = failed("timeout", f"The turn ran longer than {settings.TURN_MAX_SECONDS:g} seconds.", retryable=True)
+    running = Turn.objects.filter(status=Turn.Status.RUNNING).with_time()
+    turns = running.only("status", "fence", "claimed_at", "running_ms")
+    over = {turn.pk: Q(fence=turn.fence) for turn in turns if turn.running_ms + ran_ms(turn) > limit_ms}
+    return _each(over, lambda turn_id: _fail_one(turn_id, over[turn_id], ending))
 
 
 def _fail(due: Q, ending: Ending) -> int:
@@ -200,6 +205,13 @@ def _leftover_events() -> int:
     return removed
 
 
+def _expired_sessions() -> int:
+    """Temporary sessions whose last turn ended long ago."""
+    seconds = settings.TEMPORARY_SESSION_SECONDS
+    due = expired_sessions(seconds, DELETED_AT_ONCE)
+    return _each(due, lambda session_id: delete_expired_session(session_id, seconds))
+
+
 def _each(ids: Iterable[uuid.UUID], act: Callable[[uuid.UUID], bool]) -> int:
     """Act on each and count; one that cannot be settled must not keep the others waiting."""
     done = 0
@@ -247,6 +259,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_stranded_messages),
     Rule(_gone_workers, every=600),
     Rule(_old_events, every=10),
+    Rule(_expired_sessions, every=10),
     Rule(_leftover_events, every=60),
 )
 

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -38,6 +39,7 @@ from copilot.turns import leases
 from copilot.turns.claim import Claim, claim_waiting
 from copilot.turns.dispatch import set_runner
 from copilot.turns.finish import Ending, cancelled, failed
+from copilot.turns.progress import StopRequested
 from copilot.turns.sessions import forget_deleted_turn
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,10 @@ logger = logging.getLogger(__name__)
 #: Seconds that running tools get to end when the process stops, and the whole stop may take.
 LEAVE_TOOLS_SECONDS = 8.0
 LEAVE_SECONDS = 9.5
+#: Seconds for which a turn on probation has the process for itself.
+ALONE_SECONDS = 10.0
+#: Seconds between two looks for stop requests while hints do not pass: nobody waits for the heartbeat.
+LOOK_SECONDS = 0.15
 
 
 class Worker:
@@ -66,6 +72,8 @@ class Worker:
         self._wanted: deque[asyncio.Future[Claim | None]] = deque()
         self._claiming: asyncio.Task[None] | None = None
         self._running: set[asyncio.Future[None]] = set()
+        #: A turn on probation runs, or is about to: nothing else is admitted.
+        self._alone = False
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     # --- life ------------------------------------------------------------------------------
@@ -84,7 +92,7 @@ class Worker:
         self.loop.call_soon_threadsafe(self._start_listener)
 
     def _start_listener(self) -> None:
-        self._listener = self.loop.create_task(listen(publish.WORKERS, self._hear_stop))
+        self._listener = self.loop.create_task(listen(publish.WORKERS, self._hear))
 
     async def stop(self) -> None:
         """Admit nothing more and hand back every turn, in less than ten seconds. On the loop."""
@@ -134,13 +142,33 @@ class Worker:
                     lost.interrupt("stale")  # this process had lost the turn and has not noticed yet
                 live = self.live[claim.turn_id] = LiveTurn(claim, self.writer)
                 try:
-                    await self._run(live)
+                    with self._alone_with(claim):
+                        await self._run(live)
                 finally:
                     if self.live.get(claim.turn_id) is live:
                         del self.live[claim.turn_id]
         finally:
             self._running.discard(done)
             done.set_result(None)
+
+    @contextlib.contextmanager
+    def _alone_with(self, claim: Claim) -> Iterator[None]:
+        """Admit nothing beside a turn on probation, for a while: what it does to a process it does early."""
+        if not claim.alone:
+            yield
+            return
+        self._alone = True
+        later = self.loop.call_later(ALONE_SECONDS, self._admit_again)
+        try:
+            yield
+        finally:
+            later.cancel()
+            self._admit_again()
+
+    def _admit_again(self) -> None:
+        if self._alone:
+            self._alone = False
+            self.run_soon(self.slots)  # who came meanwhile was sent away
 
     async def _claim(self) -> Claim | None:
         """Claim a turn, together with all others who want one: a burst costs little more than a single turn."""
@@ -151,13 +179,15 @@ class Worker:
         return await claim
 
     async def _claim_wanted(self) -> None:
+        handed_out = False
         while self._wanted:
             asked = len(self._wanted)
             claims: list[Claim] = []
             problem: Exception | None = None
             try:
-                if not self.stopping:
-                    claims = await db(claim_waiting, self.id, asked, pool="claim")
+                if not (self.stopping or self._alone):
+                    idle = not (self.live or handed_out)
+                    claims = await db(claim_waiting, self.id, asked, idle=idle, pool="claim")
             except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs who wanted one
                 problem = error
             # Who gets none asks again, unless nobody gets any: then there was nothing. Who came meanwhile was told
@@ -170,8 +200,12 @@ class Worker:
                     continue
                 if problem is not None:
                     waiting.set_exception(problem)
+                elif claims:
+                    claim = claims.pop(0)
+                    self._alone, handed_out = claim.alone, True
+                    waiting.set_result(claim)
                 else:
-                    waiting.set_result(claims.pop(0) if claims else None)
+                    waiting.set_result(None)
 
     async def _run(self, live: LiveTurn) -> None:
         """Run a turn and see it off, whatever happens to it."""
@@ -187,7 +221,7 @@ class Worker:
         except StaleTurn:
             logger.info("turn is held by somebody else", extra={"action": "turn_stale", **ids})
             await live.log.close()
-            await db_steady(forget_deleted_turn, live.id)
+            await db_steady(forget_deleted_turn, live.id, live.claim.session_id)
         except Exception:
             # Nothing more can be done here: the lease runs out and another worker goes on from the rows.
             logger.exception("turn could not be settled", extra={"action": "turn_unsettled", **ids})
@@ -209,6 +243,8 @@ class Worker:
             await live.leave()
         except Leave:
             await live.leave()
+        except StopRequested:
+            return cancelled(live.stop_reason)
         except ProviderError as error:
             return failed(error.code, error.detail, hint=error.hint, retryable=error.transient)
         except StaleTurn:
@@ -227,18 +263,25 @@ class Worker:
             retryable=True,
         )
 
-    # --- stop requests ----------------------------------------------------------------------
+    # --- what people want -------------------------------------------------------------------
 
-    def _hear_stop(self, message: dict[str, Any] | None) -> None:
-        """Stop a turn at once; the heartbeat hears of the same request a little later."""
-        if message is not None and (live := self.live.get(uuid.UUID(message["turn"]))):
+    def _hear(self, message: dict[str, Any] | None) -> None:
+        """Stop or interrupt a turn at once; the heartbeat hears of the same request a little later."""
+        if message is None or message["type"] not in ("stop.requested", "turn.interrupted"):
+            return  # processes of another version may say other things
+        live = self.live.get(uuid.UUID(message["turn"]))
+        if live is None:
+            return
+        if message["type"] == "stop.requested":
             live.interrupt("stop")
+        else:
+            live.cut_step(uuid.UUID(message["message"]))
 
     # --- heartbeat --------------------------------------------------------------------------
 
     def _beat(self) -> None:
         """Renew the leases, but only while the loop answers: a hung loop must lose its turns."""
-        while not self._ended.wait(settings.TURN_HEARTBEAT_SECONDS):
+        while not self._until_next_beat():
             asked = time.monotonic()
             self.loop.call_soon_threadsafe(self._answer, asked)
             if asked - self._pong > settings.TURN_LEASE_SECONDS:
@@ -250,6 +293,34 @@ class Worker:
                 logger.warning("heartbeat failed", extra={"action": "heartbeat_failed", "error": repr(error)})
             finally:
                 release_connections()
+
+    def _until_next_beat(self) -> bool:
+        """Wait; look for what people want if no hint would tell. Return whether the last beat is over."""
+        publish.knock()
+        due = time.monotonic() + settings.TURN_HEARTBEAT_SECONDS
+        while (left := due - time.monotonic()) > 0:
+            if self._ended.wait(min(left, LOOK_SECONDS)):
+                return True
+            if not publish.passing() and self.live:
+                self._look_for_wishes()
+        return self._ended.is_set()
+
+    def _look_for_wishes(self) -> None:
+        try:
+            self._heed(leases.wishes(self.id, list(self.live)))
+        except Exception as error:  # noqa: BLE001 - as above: the next look or beat finds them
+            logger.debug("no look for wishes", extra={"action": "wish_look_failed", "error": repr(error)})
+        finally:
+            release_connections()
+
+    def _heed(self, wishes: dict[uuid.UUID, leases.Wish]) -> None:
+        """Do what people want of the turns that run here."""
+        for turn_id, wish in wishes.items():
+            live = self.live.get(turn_id)
+            if live is not None and wish.stop_reason:
+                self.loop.call_soon_threadsafe(live.interrupt, "stop", wish.stop_reason)
+            elif live is not None and wish.interrupt_id:
+                self.loop.call_soon_threadsafe(live.cut_step, wish.interrupt_id)
 
     def _answer(self, asked: float) -> None:
         self._pong = time.monotonic()
@@ -270,8 +341,7 @@ class Worker:
         for turn in live:
             if turn.id not in held:
                 self.loop.call_soon_threadsafe(turn.interrupt, "stale")  # taken over, or deleted
-            elif reason := held[turn.id]:
-                self.loop.call_soon_threadsafe(turn.interrupt, "stop", reason)
+        self._heed(held)
 
 
 _current: Worker | None = None

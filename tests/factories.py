@@ -22,6 +22,7 @@ from copilot.models import Message, Session, Turn, User
 from copilot.turns import recover
 from copilot.turns.claim import Claim, claim_waiting
 from copilot.turns.finish import Ending, completed, finish_held
+from copilot.turns.followups import Delivery, deliver_followups
 from copilot.turns.progress import CallOutcome, FinishedStep, PlannedCall, begin_call, commit_step, settle_call
 from copilot.turns.sessions import create_session
 from copilot.turns.submit import Accepted, submit_message
@@ -161,9 +162,22 @@ class Holder:
 
     def begin(self) -> None:
         """Open the answer, or its next step, as the agent loop does."""
+        self.stream(*self.opening(), schema.start_step())
+
+    def opening(self) -> list[Chunk]:
+        """Return what comes before a step, or before a message that is delivered."""
         turn = self.turn
+        if turn.messages.filter(after_step=turn.steps).exists():
+            return []
         answer = turn.messages.get(state=Message.State.OPEN)
-        self.stream(schema.finish_step() if turn.sealed_seq else schema.start(answer.id), schema.start_step())
+        return [schema.finish_step() if turn.sealed_seq else schema.start(answer.id)]
+
+    def deliver(self) -> Delivery | None:
+        """Deliver into the turn what was sent meanwhile; between two steps."""
+        turn = self.turn
+        arguments = {"session_id": turn.session_id, "step": turn.steps, "opening": self.opening()}
+        delivered: Delivery | None = self.write(deliver_followups, **arguments)
+        return delivered
 
     def open_text(self, *deltas: str) -> str:
         """Begin a text part, leave it open and return its id."""

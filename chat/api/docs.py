@@ -26,6 +26,7 @@ CODES: dict[str, tuple[int, str]] = {
     "session_busy": (409, "The agent is still working. Wait for it to end, or stop it first."),
     "stale": (409, "What was asked for is not possible any more."),
     "text_too_long": (413, "The message has 64,001 characters; at most 64,000 are accepted."),
+    "rate_limited": (429, "At most 30 messages a minute can be sent. Send this one again in 2 s."),
     "busy": (503, "The server is busy right now. Nothing was stored; try again."),
 }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
 
-from common.bodies import Body, Flag, Text, unknown_fields
+from common.bodies import Body, Flag, Text
+from common.errors import invalid
 
 CLIENT_ID_MAX = 128
 INSTRUCTIONS_MAX = 64_000
@@ -34,11 +36,21 @@ class ChangeSessionBody(SessionBody):
 
     archived = Flag(required=False)
 
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """Return what is to change; whether a session is temporary never does."""
+        if isinstance(data, Mapping) and "temporary" in data:
+            problem = "is decided when a session is created. Create another one."
+            raise invalid({"temporary": problem}, code="unknown_field")
+        return super().to_internal_value(data)
+
 
 class NewSessionBody(SessionBody):
     """``POST sessions``."""
 
-    temporary = Flag(required=False, help_text="Only `false` so far.")
+    temporary = Flag(
+        required=False,
+        help_text="Not listed, never named by itself, and deleted some time after its last turn. For good.",
+    )
     client_id = Text(
         required=False,
         allow_null=True,
@@ -46,12 +58,6 @@ class NewSessionBody(SessionBody):
         max_length=CLIENT_ID_MAX,
         help_text="Sent again, the call returns the session that it created.",
     )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of ``create_session``; temporary sessions do not exist yet."""
-        if attrs.pop("temporary", False):
-            raise unknown_fields({"temporary"})
-        return attrs
 
 
 class ContextBody(Body):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import uuid
-from contextlib import aclosing, suppress
 
 from django.http import HttpRequest, JsonResponse
 
@@ -17,11 +16,8 @@ from common.db import db
 from common.errors import NotFound
 from common.ids import as_uuid
 from copilot import objects, selectors
-from copilot.events import schema
-from copilot.events.follow import Event
-from copilot.events.log import last_seq
-from copilot.models import Turn
 from copilot.turns.cancel import cancel_turn
+from copilot.turns.wait import until_settled
 
 
 @api_view_async()
@@ -32,34 +28,13 @@ async def turn_view(request: HttpRequest, turn_id: str, *, caller: Caller) -> Js
     if known is None:
         raise NotFound
     if wait:
-        newest = await db(last_seq, known)
-        # Read after the log: what ends the turn from here on comes after ``newest``.
-        turn = await db(selectors.turn_of, caller.user, known)
-        if not _settled(turn):
-            await _until_settled(caller, known, newest, wait)
+        await db(selectors.turn_of, caller.user, known)
+        await until_settled(known, seconds=wait, follower=functools.partial(watch, caller))
     return JsonResponse(await db(_shown, caller, known))
 
 
 def _shown(caller: Caller, turn_id: uuid.UUID) -> objects.Object:
     return objects.turn_object(selectors.turn_of(caller.user, turn_id))
-
-
-def _settled(turn: Turn) -> bool:
-    return turn.is_terminal or turn.status == Turn.Status.REQUIRES_ACTION
-
-
-async def _until_settled(caller: Caller, turn_id: uuid.UUID, after: int, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds), aclosing(watch(caller, turn_id, after)) as items:  # type: ignore[type-var]
-            async for item in items:
-                if isinstance(item, Event) and not _may_settle(item.chunk):
-                    continue
-                if _settled(await db(selectors.turn_of, caller.user, turn_id, pool="follow")):
-                    return
-
-
-def _may_settle(chunk: schema.Chunk) -> bool:
-    return schema.is_terminal(chunk) or chunk["type"] == "data-approval"
 
 
 @api_view_async(methods=("POST",))

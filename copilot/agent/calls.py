@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -18,7 +17,8 @@ from copilot.events import schema
 from copilot.events.log import StaleTurn
 from copilot.models import ToolCall
 from copilot.tools.base import Tool, ToolContext, ToolError
-from copilot.turns.progress import CallOutcome, begin_call, settle_call
+from copilot.turns.progress import CallOutcome, StopRequested, begin_call, settle_call
+from copilot.workspaces import workspace_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,21 +27,39 @@ UNKNOWN_OUTCOME = (
     "It was not run again. Check the effect before repeating it."
 )
 
+CUT_BEFORE = "This call did not run: the user sent a new message first."
+CUT_SHORT = "Stopped before it finished, because the user sent a new message. Its effect may be partial."
+
 
 async def run_calls(live: LiveTurn, calls: Sequence[ToolCall], tools: dict[str, Tool], time_zone: str) -> None:
     """Give every call an outcome; a failing tool fails its call, not the turn.
 
     A call that was running when its worker was lost runs again only if its tool is idempotent.
+
+    Raises:
+        StaleTurn: the turn is somebody else's.
+        StopRequested: somebody asked to stop; calls that had not begun do not run, the others were cancelled.
     """
     live.in_tools = True
     try:
         async with asyncio.TaskGroup() as group:
             for call in calls:
                 group.create_task(_run_call(live, call, tools.get(call.name), time_zone))
-    except* StaleTurn as stale:
-        raise StaleTurn from stale
+    except ExceptionGroup as problems:
+        for known in (StaleTurn, StopRequested):
+            if problems.subgroup(known):
+                raise known from problems
+        raise
     finally:
         live.in_tools = False
+
+
+async def settle_interrupted(live: LiveTurn, calls: Sequence[ToolCall]) -> None:
+    """Give an outcome to those calls of a step that was cut short which have none."""
+    texts = {ToolCall.State.PENDING: CUT_BEFORE, ToolCall.State.RUNNING: CUT_SHORT}
+    for call in calls:
+        if text := texts.get(ToolCall.State(call.state)):
+            await live.commit(settle_call, call_id=call.id, outcome=CallOutcome(ToolCall.State.ERROR, error=text))
 
 
 async def _run_call(live: LiveTurn, call: ToolCall, tool: Tool | None, time_zone: str) -> None:
@@ -95,11 +113,6 @@ async def _run_tool(live: LiveTurn, call: ToolCall, tool: Tool, time_zone: str) 
         # A bug in a tool must not take the turn with it; the model is told, the operator finds the traceback.
         logger.exception("tool failed", extra={"action": "tool_failed", "turn_id": live.id, "tool": tool.name})
         return CallOutcome(error, error="The tool failed unexpectedly.")
-
-
-def workspace_of(session_id: object) -> Path:
-    """Return the folder of a session's files; it may not exist yet."""
-    return Path(settings.DATA_DIR) / "workspaces" / str(session_id)
 
 
 def _json_safe(output: Any) -> Any:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from django.db.models import QuerySet
@@ -40,6 +42,8 @@ def earlier_messages(turn: Turn, *, before: int | None) -> tuple[list[ModelMessa
     size = own = 0
     asked_from = turn.settings.get("asked_from")
     for message in rows:
+        if message.turn_id == turn.id and message.after_step is not None:
+            continue  # it comes behind a step of this turn
         view.append(_of_user(message) if message.role == Message.Role.USER else _of_assistant(message))
         own += message.turn_id == turn.id or (asked_from is not None and (message.seq or 0) >= asked_from)
         size += sum(len(part.text) for each in view[-1] for part in each.parts if isinstance(part, TextPart))
@@ -52,12 +56,36 @@ def earlier_messages(turn: Turn, *, before: int | None) -> tuple[list[ModelMessa
 @prepared
 def _before(session_id: Any, seq: Any) -> QuerySet[Message]:
     earlier = Message.objects.settled().shown().filter(session_id=session_id, seq__lt=seq).order_by("-seq")
-    return earlier.only("role", "seq", "parts", "options", "created_at", "state", "turn_id")[:MESSAGES_MAX]
+    needed = ("role", "seq", "parts", "options", "created_at", "state", "turn_id", "after_step", "delivery")
+    return earlier.only(*needed)[:MESSAGES_MAX]
 
 
 def _of_user(message: Message) -> list[ModelMessage]:
-    about = prompt.note(message.created_at, message.options)
+    about = prompt.note(message.created_at, message.options, meanwhile=message.after_step is not None)
     return [ModelMessage("user", (TextPart(prompt.escape(message.text)), TextPart(about)))]
+
+
+def followups(messages: Iterable[Message]) -> list[ModelMessage]:
+    """Return messages that were delivered into the present turn."""
+    return [
+        replace(view, after_step=message.after_step, interrupts=message.delivery == Message.Delivery.INTERRUPT)
+        for message in messages
+        for view in _of_user(message)
+    ]
+
+
+def messages_after_step(turn_id: uuid.UUID, step: int) -> list[ModelMessage]:
+    """Return what was delivered into a turn behind one of its steps."""
+    return followups(_delivered(turn_id).filter(after_step=step))
+
+
+def anything_after_step(turn_id: uuid.UUID, step: int) -> bool:
+    """Whether anything was delivered into a turn behind one of its steps."""
+    return _delivered(turn_id).filter(after_step=step).exists()
+
+
+def _delivered(turn_id: uuid.UUID) -> QuerySet[Message]:
+    return Message.objects.filter(turn_id=turn_id, after_step__isnull=False).order_by("seq")
 
 
 def _of_assistant(message: Message) -> list[ModelMessage]:
@@ -67,9 +95,10 @@ def _of_assistant(message: Message) -> list[ModelMessage]:
         said: list[Part] = []
         results: list[Part] = []
         for part in group:
-            if part["type"] == "text" and part["text"]:
+            if part["type"] == "text" and part["text"].strip():
                 said.append(TextPart(part["text"]))
-            elif part["type"] == "dynamic-tool":
+            elif part["type"] == "dynamic-tool" and not isinstance(part["input"], str):
+                # With a text for arguments it was cut off or no JSON: it never ran, and is not worth repeating.
                 said.append(ToolCallPart(part["toolCallId"], part["toolName"], _object(part["input"])))
                 results.append(_shown_result(part))
         if said:
@@ -92,7 +121,10 @@ def _by_step(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 def _shown_result(part: dict[str, Any]) -> ToolResultPart:
     if part["state"] == "output-available":
         return ToolResultPart(part["toolCallId"], part["toolName"], result_text(part.get("output")))
-    reason = prompt.escape(part.get("errorText") or "This call was refused.")
+    reason = part.get("errorText") or part.get("approval", {}).get("reason") or "This call was refused."
+    reason = prompt.escape(reason)
+    if part.get("output"):
+        reason += f"\nUntil then it had put out:\n{result_text(part['output'])}"
     return ToolResultPart(part["toolCallId"], part["toolName"], reason, is_error=True)
 
 
@@ -137,9 +169,17 @@ def calls_of(turn_id: uuid.UUID, step: int) -> list[ToolCall]:
 
 
 def committed_messages(turn: Turn) -> list[ModelMessage]:
-    """Return the turn's committed steps but the last, whose calls may still lack an outcome."""
-    steps = Step.objects.filter(turn=turn, number__lt=turn.steps).order_by("number")
+    """Return the turn's committed steps, each with what was delivered behind it, up to the last step; its calls
+    may still lack an outcome."""
+    steps = {step.number: step.content for step in Step.objects.filter(turn=turn)}
     calls: dict[int, list[ToolCall]] = {}
-    for call in ToolCall.objects.filter(turn=turn).order_by("step", "position"):
+    for call in ToolCall.objects.filter(turn=turn).order_by("position"):
         calls.setdefault(call.step, []).append(call)
-    return [message for step in steps for message in step_messages(step.content, calls.get(step.number, []))]
+    delivered: dict[int | None, list[Message]] = {}
+    for message in _delivered(turn.id):
+        delivered.setdefault(message.after_step, []).append(message)
+    view = followups(delivered.get(0, []))
+    for number in range(1, turn.steps):
+        view += step_messages(steps[number], calls.get(number, []))
+        view += followups(delivered.get(number, []))
+    return view

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -19,6 +20,10 @@ from copilot.turns.recover import hand_back
 
 #: Why the turn's task was cancelled from outside.
 Cause = Literal["", "stop", "stale", "leave"]
+
+
+class Interrupted(Exception):
+    """The running step was cut short: somebody sent a message that the model is to read first."""
 
 
 class LiveTurn:
@@ -42,6 +47,11 @@ class LiveTurn:
         #: Events up to here belong to committed rows; a repeated step takes back what follows.
         self.sealed = 0
         self._parts = 0
+        #: A message waits that the running step is to be cut short for.
+        self.interrupted = False
+        #: Messages that were delivered: a late word of them cuts nothing short.
+        self.delivered: set[uuid.UUID] = set()
+        self._step: asyncio.Timeout | None = None
 
     @property
     def id(self) -> uuid.UUID:
@@ -54,6 +64,31 @@ class LiveTurn:
         self.cause = cause
         self.stop_reason = reason or self.stop_reason
         self.task.cancel()
+
+    def cut_step(self, message_id: uuid.UUID) -> None:
+        """Cut the running step short for a message, or the next one before it begins. Call on the loop."""
+        if message_id in self.delivered:
+            return
+        self.interrupted = True
+        if self._step is not None and not self._step.expired():
+            self._step.reschedule(0)
+
+    @asynccontextmanager
+    async def step(self) -> AsyncIterator[None]:
+        """What happens in here is cut short for a message that interrupts.
+
+        Raises:
+            Interrupted: it was. A stop that comes at the same time goes first.
+        """
+        try:
+            async with asyncio.timeout(0 if self.interrupted else None) as self._step:
+                yield
+        except TimeoutError as error:
+            if self._step is None or not self._step.expired():
+                raise
+            raise Interrupted from error
+        finally:
+            self._step = None
 
     def emit(self, chunk: schema.Chunk) -> None:
         """Have a chunk stored and sent soon."""
@@ -70,17 +105,18 @@ class LiveTurn:
         if self.first_chunk_ms is None:
             self.first_chunk_ms = max(0, int((datetime.now(UTC) - created_at).total_seconds() * 1000))
 
-    async def commit(self, write: Callable[..., Any], *, last: bool = False, **arguments: Any) -> None:
+    async def commit(self, write: Callable[..., Any], *, last: bool = False, **arguments: Any) -> Any:
         """Run one of the engine's fenced writes in one transaction with the deltas before it.
 
-        A write that seals the events before it returns the seq up to which it does.
+        A write that seals the events before it returns the seq up to which it does. Returns what the write does.
         """
         self.progressed = True
-        sealed = await self.log.commit(
+        result = await self.log.commit(
             lambda batch: write(batch, turn_id=self.claim.turn_id, fence=self.claim.fence, **arguments), last=last
         )
-        if isinstance(sealed, int):
-            self.sealed = sealed
+        if isinstance(result, int):
+            self.sealed = result
+        return result
 
     async def end(self, ending: Ending, *, step: progress.FinishedStep | None = None) -> None:
         """End the turn, with its last step if there is one, in one transaction."""

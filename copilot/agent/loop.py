@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,19 +18,20 @@ from django.db.models import QuerySet
 from common.db import db_steady
 from common.prepared import prepared
 from copilot.agent import history, prompt
-from copilot.agent.calls import run_calls
-from copilot.agent.live import LiveTurn
+from copilot.agent.calls import run_calls, settle_interrupted
+from copilot.agent.live import Interrupted, LiveTurn
 from copilot.agent.step import Answer, StepStream
 from copilot.events import schema
 from copilot.models import Step, ToolCall, Turn
-from copilot.models.message import open_answer_of
+from copilot.models.message import answers_of
 from copilot.providers.base import ModelMessage, ModelRequest, Provider, ProviderError, Usage
 from copilot.providers.pricing import price_call
 from copilot.providers.registry import UnknownModel, provider_for
 from copilot.tools.base import Tool
 from copilot.tools.registry import offered_tools
 from copilot.turns.finish import completed, failed
-from copilot.turns.progress import commit_step, record_usage
+from copilot.turns.followups import anything_to_deliver, deliver_followups
+from copilot.turns.progress import StopRequested, commit_step, record_usage
 
 #: Tries of one model call: before anything was shown, and after (by a rollback).
 TRIES_MAX = 4
@@ -56,25 +58,31 @@ class TurnState:
     steps: int
     last_step: Step | None
     message_id: object
+    #: The step before has its end already: a message was delivered behind it.
+    between_steps: bool = False
     said_anything: bool = False
     nudged: bool = False
     late_tries: int = field(default=0)
+    #: Model calls since the claim.
+    asked: int = field(default=0)
 
 
 def load(turn_id: uuid.UUID) -> TurnState:
     """Read everything the turn needs."""
     [turn] = _turn(turn_id)
-    [answer] = open_answer_of(turn_id)
-    earlier, asked_from = history.earlier_messages(turn, before=answer.seq)
+    answers = answers_of(turn_id)
+    earlier, asked_from = history.earlier_messages(turn, before=answers[0].seq)
+    resumed = turn.sealed_seq > 0
     return TurnState(
         turn=turn,
         system=prompt.system_prompt(turn.session.instructions),
-        messages=earlier + (history.committed_messages(turn) if turn.steps > 1 else []),
+        messages=earlier + (history.committed_messages(turn) if resumed else []),
         asked_from=asked_from,
         tools={tool.name: tool for tool in offered_tools(turn.model, turn.settings.get("tools"))},
         steps=turn.steps,
         last_step=Step.objects.get(turn=turn, number=turn.steps) if turn.steps else None,
-        message_id=answer.id,
+        message_id=answers[-1].id,
+        between_steps=resumed and history.anything_after_step(turn.id, turn.steps),
         said_anything=turn.steps > 0,
     )
 
@@ -90,9 +98,13 @@ async def run_turn(live: LiveTurn) -> None:
     Raises:
         ProviderError: the model failed for good; the caller ends the turn as failed.
         StaleTurn: somebody else ended or took over the turn.
+        StopRequested: somebody asked to stop, and no hint came.
         Leave: hand it back.
     """
     state = await db_steady(load, live.id)
+    if state.turn.stop_requested_at is not None:
+        # Asked between the claim and here: whoever told the workers found nobody who runs the turn.
+        raise StopRequested
     left = settings.TURN_MAX_SECONDS - state.turn.running_ms / 1000
     try:
         async with asyncio.timeout(max(left, 0)) as limit:
@@ -107,9 +119,13 @@ async def run_turn(live: LiveTurn) -> None:
 async def _run(live: LiveTurn, state: TurnState) -> None:
     live.sealed = state.turn.sealed_seq
     provider, model = _provider(live, state)
+    live.interrupted = state.turn.interrupt_id is not None
     if state.last_step is not None:
         await _settle_step(live, state, state.last_step.number, state.last_step.content)
+        state.messages += await db_steady(history.messages_after_step, live.id, state.steps)
     while True:
+        if state.steps or live.interrupted:
+            await _deliver_followups(live, state)
         number = state.steps + 1
         last = number >= settings.TURN_MAX_STEPS
         request = ModelRequest(
@@ -123,10 +139,13 @@ async def _run(live: LiveTurn, state: TurnState) -> None:
             step=number,
             pause=live.log.slack,
         )
-        answer = await _ask(live, state, provider, request)
-        if await _ends_turn(live, state, answer, last=last):
+        answer = await _ask(live, state, provider, request, last=last)
+        if answer is None:
+            continue
+        if not answer.cut and await _ends_turn(live, state, answer, last=last):
             return
         await live.commit(commit_step, step=answer.step)
+        state.between_steps = False
         await _settle_step(live, state, number, answer.step.content)
 
 
@@ -142,7 +161,14 @@ def _provider(live: LiveTurn, state: TurnState) -> tuple[Provider, str]:
 
 def _begin(live: LiveTurn, state: TurnState) -> None:
     """Emit what comes before a step: the message's beginning, or the end of the step before."""
-    live.emit(schema.finish_step() if live.sealed else schema.start(state.message_id))
+    for chunk in _opening(live, state):
+        live.emit(chunk)
+
+
+def _opening(live: LiveTurn, state: TurnState) -> list[schema.Chunk]:
+    if state.between_steps:
+        return []
+    return [schema.finish_step() if live.sealed else schema.start(state.message_id)]
 
 
 async def _settle_step(live: LiveTurn, state: TurnState, number: int, content: list[dict[str, object]]) -> None:
@@ -151,7 +177,11 @@ async def _settle_step(live: LiveTurn, state: TurnState, number: int, content: l
     open_calls = [call for call in calls if call.state in (ToolCall.State.PENDING, ToolCall.State.RUNNING)]
     if open_calls:
         zone = state.turn.settings.get("time_zone") or ""
-        await run_calls(live, open_calls, state.tools, zone)
+        try:
+            async with live.step():
+                await run_calls(live, open_calls, state.tools, zone)
+        except Interrupted:
+            await settle_interrupted(live, await db_steady(history.calls_of, live.id, number))
         calls = await db_steady(history.calls_of, live.id, number)
     state.messages += history.step_messages(content, calls)
     if state.nudged and prompt.NUDGE not in state.messages:
@@ -205,20 +235,42 @@ def _say_line(live: LiveTurn, text: str) -> None:
         live.emit(chunk)
 
 
-async def _ask(live: LiveTurn, state: TurnState, provider: Provider, request: ModelRequest) -> Answer:
-    """Ask the model for one step, again where that may help.
+async def _deliver_followups(live: LiveTurn, state: TurnState) -> None:
+    """Have the model read next what was sent meanwhile; not at the turn's last step, which has to end it."""
+    live.interrupted = False
+    session_id = live.claim.session_id
+    if state.steps + 1 >= settings.TURN_MAX_STEPS or not await db_steady(anything_to_deliver, session_id):
+        return
+    opening = _opening(live, state)
+    found = await live.commit(deliver_followups, session_id=session_id, step=state.steps, opening=opening)
+    if found is not None:
+        live.sealed = found.sealed
+        live.delivered.update(message.id for message in found.messages)
+        state.between_steps = True
+        state.messages += history.followups(found.messages)
+
+
+async def _ask(
+    live: LiveTurn, state: TurnState, provider: Provider, request: ModelRequest, *, last: bool
+) -> Answer | None:
+    """Ask the model for one step, again where that may help; None when it was cut short before it said anything.
 
     Before anything was shown a transient failure is tried again with backoff; after that only by taking back
-    what was shown, at most twice a turn.
+    what was shown, at most twice a turn. The last step is not cut short: it has to end the turn.
     """
     tries = 0
     while True:
         _begin(live, state)
+        state.asked += 1
         stream = StepStream(live, state.turn.created_at)
         try:
-            answer = await stream.run(
-                provider, replace(request, tries=tries), idle_seconds=2 * settings.TOOL_MAX_SECONDS
-            )
+            async with nullcontext() if last else live.step():
+                answer = await stream.run(
+                    provider, replace(request, tries=tries), idle_seconds=2 * settings.TOOL_MAX_SECONDS
+                )
+        except Interrupted:
+            await _record(live, state, request, stream.usage)
+            return _cut(live, stream, request)
         except asyncio.CancelledError:
             await _record(live, state, request, stream.usage)  # what was used was used, also when it is stopped
             raise
@@ -229,10 +281,21 @@ async def _ask(live: LiveTurn, state: TurnState, provider: Provider, request: Mo
                 raise
             live.emit(schema.rollback(live.sealed))
             live.emit(schema.status("retrying", attempt=tries + 1, reason=error.code))
-            await asyncio.sleep(_backoff(tries, error.retry_after))
+            try:
+                async with nullcontext() if last else live.step():
+                    await asyncio.sleep(_backoff(tries, error.retry_after))
+            except Interrupted:
+                return None
         else:
             await _record(live, state, request, answer.usage)
             return answer
+
+
+def _cut(live: LiveTurn, stream: StepStream, request: ModelRequest) -> Answer | None:
+    if stream.streamed:
+        return stream.cut_short(request.step)
+    live.emit(schema.rollback(live.sealed))
+    return None
 
 
 def _worth_another_try(error: ProviderError, state: TurnState, tries: int, *, late: bool) -> bool:
@@ -260,6 +323,7 @@ async def _record(live: LiveTurn, state: TurnState, request: ModelRequest, usage
         record_usage,
         claim=live.claim,
         step=request.step,
+        call=state.asked,
         model=state.turn.model,
         usage=usage,
         cost=cost,

@@ -34,14 +34,20 @@ def escape(text: str) -> str:
     return _FORGED.sub(r"&lt;\1", text)
 
 
-def note(sent_at: datetime, options: dict[str, Any]) -> str:
-    """Return the server's block about when, and from which page, a message was sent."""
+def note(sent_at: datetime, options: dict[str, Any], *, meanwhile: bool = False) -> str:
+    """Return the server's block about when, and from which page, a message was sent.
+
+    Args:
+        meanwhile: it was sent while the model worked on what was asked before.
+    """
     zone = options.get("timezone") or "UTC"
     try:
         local = sent_at.astimezone(zoneinfo.ZoneInfo(zone))
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):
         local, zone = sent_at.astimezone(UTC), "UTC"
     lines = [f"Sent on {local:%A, %Y-%m-%d at %H:%M} ({zone})."]
+    if meanwhile:
+        lines.append("The user sent this while you were working: take it into account from here on.")
     context = options.get("context") or {}
     if context.get("url"):
         lines.append(f"The user is on this page: {escape(context['url'])}")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import uuid
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,8 @@ from copilot.providers.base import (
     Usage,
 )
 from copilot.turns.progress import FinishedStep, PlannedCall
+
+CUT_SHORT = "The call was not made: the user sent a new message first."
 
 
 @dataclass(slots=True)
@@ -56,6 +58,8 @@ class Answer:
     again: bool
     has_text: bool
     has_reasoning: bool
+    #: It was cut short for a message of the person's.
+    cut: bool = False
 
 
 class StepStream:
@@ -97,6 +101,14 @@ class StepStream:
         if self._stop is None:
             raise ProviderError("network", "The model's answer ended in the middle.")
         return self._answer(request.step, self._stop)
+
+    def cut_short(self, number: int) -> Answer:
+        """End the call where it is; what was said stands. A tool call that was being written is not made."""
+        self._close()
+        for call in self._calls.values():
+            self._live.emit(schema.tool_input_error(call.id, call.name, call.arguments(), CUT_SHORT))
+        self._calls = {}
+        return replace(self._answer(number, Stop("other")), cut=True)
 
     def _take(self, part: StreamPart) -> None:
         match part:

@@ -57,8 +57,7 @@ class TurnFacts:
     @cached_property
     def shown_calls(self) -> dict[str, dict[str, Any]]:
         """The tool parts that the events add up to, by call."""
-        parts = [part for message in self.transcript.messages for part in self.transcript.parts_of(message)]
-        return {part["toolCallId"]: part for part in parts if part["type"] == "dynamic-tool"}
+        return self.transcript.calls
 
     @property
     def terminals(self) -> list[Event]:

@@ -27,13 +27,13 @@ def _awaited_a_stopped_answer(before: Place | None) -> bool:
 
 
 def numbers_tell_the_order(facts: SessionFacts) -> Iterator[str]:
-    """Every message has a number of its own up to ``accepted``, and places follow the order of the numbers."""
+    """Every message has a number of its own up to ``accepted``; what people typed stands in that order."""
     numbers = [message.number for message in facts.messages]
     if len(set(numbers)) != len(numbers):
         yield "two messages have the same number"
     if numbers and max(numbers) > facts.session.accepted:
         yield f"a message has number {max(numbers)}, but {facts.session.accepted} were accepted"
-    for earlier, later in pairwise(facts.placed):
+    for earlier, later in pairwise(place for place in facts.placed if place.role == Message.Role.USER):
         if earlier.number >= later.number:
             yield f"message {later.id} has a place after {earlier.id}, but came before it"
 

@@ -37,6 +37,7 @@ class Transcript:
     terminal: Chunk | None = None
     _parts: list[dict[str, Any]] = field(default_factory=list)
     _open: dict[str, tuple[str, dict[str, Any], list[str]]] = field(default_factory=dict)
+    _inputs: dict[str, tuple[dict[str, Any], list[str]]] = field(default_factory=dict)
     _calls: dict[str, dict[str, Any]] = field(default_factory=dict)
     _in_step: bool = False
 
@@ -55,6 +56,8 @@ class Transcript:
             self._delta(kind, chunk)
         elif kind == "start":
             self._parts = self.messages.setdefault(chunk["messageId"], [])
+        elif kind == "data-pending":
+            self._parts = self.messages.setdefault(chunk["data"]["next_message_id"], [])
         elif kind == "start-step":
             self._in_step = True
             self._parts.append({"type": "step-start"})
@@ -72,7 +75,10 @@ class Transcript:
             self.terminal = chunk
 
     def _delta(self, kind: str, chunk: Chunk) -> None:
-        if kind != "tool-input-delta" and chunk["id"] in self._open:
+        if kind == "tool-input-delta":
+            if chunk["toolCallId"] in self._inputs:
+                self._inputs[chunk["toolCallId"]][1].append(chunk["inputTextDelta"])
+        elif chunk["id"] in self._open:
             self._open[chunk["id"]][2].append(chunk["delta"])
 
     def _close(self, part_id: str) -> None:
@@ -82,18 +88,31 @@ class Transcript:
 
     def _tool(self, kind: str, chunk: Chunk) -> None:
         call = chunk["toolCallId"]
-        if kind == "tool-input-available":
-            part = {
-                "type": "dynamic-tool",
-                "toolName": chunk["toolName"],
-                "toolCallId": call,
-                "state": "input-available",
-                "input": chunk["input"],
-            }
-            self._parts.append(part)
-            self._calls[call] = part
+        if kind == "tool-input-start":
+            self._inputs[call] = self._begin_call(chunk), []
+        elif kind == "tool-input-available":
+            self._calls[call] = self._end_input(chunk)
+            self._calls[call]["state"] = "input-available"
+        elif kind == "tool-input-error":
+            self._end_input(chunk).update(state="output-error", errorText=chunk["errorText"])
         elif call in self._calls:
             self._settle(kind, self._calls[call], chunk)
+
+    def _begin_call(self, chunk: Chunk) -> dict[str, Any]:
+        part = {
+            "type": "dynamic-tool",
+            "toolName": chunk["toolName"],
+            "toolCallId": chunk["toolCallId"],
+            "state": "input-streaming",
+        }
+        self._parts.append(part)
+        return part
+
+    def _end_input(self, chunk: Chunk) -> dict[str, Any]:
+        known = self._inputs.pop(chunk["toolCallId"], None)
+        part = known[0] if known else self._begin_call(chunk)
+        part.update(toolName=chunk["toolName"], input=chunk["input"])
+        return part
 
     @staticmethod
     def _settle(kind: str, part: dict[str, Any], chunk: Chunk) -> None:
@@ -108,16 +127,22 @@ class Transcript:
             part["errorText"] = chunk["errorText"]
         elif kind == "tool-output-denied":
             part["state"] = "output-denied"
+            reason = {"reason": chunk["reason"]} if "reason" in chunk else {}
+            part["approval"] = {"id": chunk["toolCallId"], "approved": False, **reason}
 
     def closing(self, *, tool_error: str) -> list[Chunk]:
         """Return the chunks that end whatever is still open.
 
-        Every start gets its end and every call that had its input gets an outcome, also on errors.
+        Every start gets its end, a call's input too, and every call that had its input an outcome, also on errors.
 
         Args:
             tool_error: what a call without an outcome is said to have met.
         """
         chunks = [schema.part_end(kind, part_id) for part_id, (kind, _, _) in self._open.items()]
+        chunks += [
+            schema.tool_input_error(call, part["toolName"], "".join(pieces), tool_error)
+            for call, (part, pieces) in self._inputs.items()
+        ]
         chunks += [
             schema.tool_output_error(call, tool_error)
             for call, part in self._calls.items()
@@ -126,15 +151,16 @@ class Transcript:
         return chunks
 
     def parts_of(self, message_id: object) -> list[dict[str, Any]]:
-        """Return the parts of one message; a part whose end is missing shows the text so far."""
+        """Return the parts of one message; one without its end shows the text so far, a call nothing yet."""
         for _, part, texts in self._open.values():
             part["text"] = "".join(texts)
-        return self.messages.get(str(message_id), [])
+        parts = self.messages.get(str(message_id), [])
+        return [part for part in parts if part.get("state") != "input-streaming"]
 
     @property
-    def has_calls(self) -> bool:
-        """Whether any tool was called."""
-        return bool(self._calls)
+    def calls(self) -> dict[str, dict[str, Any]]:
+        """The parts of the calls that had their input, by id; others never came to be."""
+        return self._calls
 
     @property
     def text(self) -> str:

@@ -110,7 +110,7 @@ class _Inbox:
         if message is None:
             self._behind = True
             self._news.set()
-        else:
+        elif message["type"] == "turn.events":  # other versions beside this one may say other things
             self._put(message["events"])
 
     def _put(self, events: list[tuple[int | None, Chunk]]) -> None:

@@ -67,6 +67,18 @@ def tool_input_available(call: object, name: str, arguments: Any) -> Chunk:
     }
 
 
+def tool_input_error(call: object, name: str, arguments: Any, text: str) -> Chunk:
+    """The input was never complete, or is none: the call is not made."""
+    return {
+        "type": "tool-input-error",
+        "toolCallId": str(call),
+        "toolName": name,
+        "input": arguments,
+        "errorText": text,
+        "dynamic": True,
+    }
+
+
 def tool_output_available(call: object, output: Any, *, preliminary: bool = False) -> Chunk:
     chunk = {"type": "tool-output-available", "toolCallId": str(call), "output": output, "dynamic": True}
     return {**chunk, "preliminary": True} if preliminary else chunk
@@ -76,8 +88,10 @@ def tool_output_error(call: object, text: str) -> Chunk:
     return {"type": "tool-output-error", "toolCallId": str(call), "errorText": text, "dynamic": True}
 
 
-def tool_output_denied(call: object) -> Chunk:
-    return {"type": "tool-output-denied", "toolCallId": str(call)}
+def tool_output_denied(call: object, reason: str = "") -> Chunk:
+    """``reason`` is ours: AI SDK has it in the part only, where ``fold`` puts it."""
+    chunk = {"type": "tool-output-denied", "toolCallId": str(call)}
+    return {**chunk, "reason": reason} if reason else chunk
 
 
 def finish(reason: str) -> Chunk:

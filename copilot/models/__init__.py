@@ -2,6 +2,7 @@
 
 from copilot.models.event import TurnEvent, TurnLog
 from copilot.models.message import Message
+from copilot.models.rate import SendRate
 from copilot.models.session import Session
 from copilot.models.step import Step
 from copilot.models.tool_call import ToolCall
@@ -12,6 +13,7 @@ from copilot.models.worker import Worker
 
 __all__ = [
     "Message",
+    "SendRate",
     "Session",
     "Step",
     "ToolCall",

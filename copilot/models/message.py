@@ -41,6 +41,11 @@ class Message(models.Model):
         PARTIAL = "partial"  # the answer of a failed or cancelled turn
         FAILED = "failed"  # a failed turn said nothing at all
 
+    class Delivery(models.TextChoices):
+        ASAP = "asap"  # into the running turn, between two steps
+        NEXT = "next"  # with the next turn
+        INTERRUPT = "interrupt"  # into the running turn, whose step is cut short
+
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     session = models.ForeignKey("copilot.Session", on_delete=models.CASCADE, related_name="messages")
     #: The turn that answers it, or that wrote it.
@@ -59,6 +64,10 @@ class Message(models.Model):
     number = models.PositiveIntegerField()
     #: AI SDK UI message parts.
     parts = models.JSONField(default=list)
+    #: How its sender wants it delivered while a turn runs.
+    delivery = models.CharField(max_length=9, choices=Delivery, default=Delivery.NEXT, db_default="next")
+    #: Delivered into a running turn, after so many of its steps; none when a turn began with it.
+    after_step = models.PositiveIntegerField(null=True, default=None)
     #: Queued, and not delivered by itself: the turn before it did not complete.
     held = models.BooleanField(default=False)
     client_id = models.CharField(max_length=128, null=True, default=None)  # noqa: DJ001 - null is "none given"
@@ -94,6 +103,13 @@ class Message(models.Model):
                 condition=~Q(state="queued") | Q(parent__isnull=True, shown=True),
             ),
             models.UniqueConstraint(name="message_one_shown_child", fields=["parent"], condition=Q(shown=True)),
+            models.CheckConstraint(
+                name="message_delivery_is_known", condition=Q(delivery__in=["asap", "next", "interrupt"])
+            ),
+            models.CheckConstraint(
+                name="message_after_step_was_delivered",
+                condition=Q(after_step__isnull=True) | Q(role="user", state="done", turn__isnull=False),
+            ),
             models.UniqueConstraint(name="message_one_per_seq", fields=["session", "seq"]),
             models.UniqueConstraint(name="message_one_per_number", fields=["session", "number"]),
             models.UniqueConstraint(
@@ -124,6 +140,12 @@ class Message(models.Model):
 def queued_in(session_id: Any) -> MessageQuerySet:
     """Return the messages that wait in a session, in the order in which they were typed."""
     return Message.objects.filter(session_id=session_id).queued()
+
+
+@prepared
+def answers_of(turn_id: Any) -> MessageQuerySet:
+    """Return the messages that a turn wrote or writes, in order: one more behind follow-ups delivered into it."""
+    return Message.objects.filter(turn_id=turn_id, role=Message.Role.ASSISTANT).order_by("seq")
 
 
 @prepared

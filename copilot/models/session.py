@@ -43,6 +43,7 @@ class Session(models.Model):
     instructions = models.TextField(blank=True, default="")
     #: Globs over tool names; null offers every tool.
     tools = models.JSONField(null=True, default=None)
+    #: Not listed, never named by itself, and deleted some time after its last turn.
     temporary = models.BooleanField(default=False)
     archived = models.BooleanField(default=False)
     client_id = models.CharField(max_length=128, null=True, default=None)  # noqa: DJ001 - null is "none given"
@@ -78,8 +79,12 @@ class Session(models.Model):
                 condition=Q(client_id__isnull=False),
             ),
         ]
-        # The list of a person's sessions, newest activity first.
-        indexes = [models.Index(name="session_recent", fields=["user", "-updated_at"])]
+        indexes = [
+            # The list of a person's sessions, newest activity first.
+            models.Index(name="session_recent", fields=["user", "-updated_at"]),
+            # The sweep's look for temporary ones that are due.
+            models.Index(name="session_temporary", fields=["created_at"], condition=Q(temporary=True)),
+        ]
 
     def __str__(self) -> str:
         return self.title or str(self.id)

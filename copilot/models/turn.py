@@ -125,6 +125,8 @@ class Turn(models.Model):
 
     stop_requested_at = models.DateTimeField(null=True, default=None)
     stop_reason = models.CharField(max_length=20, blank=True, default="")
+    #: The newest message that the running step is to be cut short for, until it was delivered.
+    interrupt_id = models.UUIDField(null=True, default=None)
 
     # How it ended.
     #: Finish reason, error code or abort reason.

@@ -8,12 +8,14 @@ from django.db.models import Q
 
 
 class UsageRecord(models.Model):
-    """What one model call used: a fact, kept whoever won the turn."""
+    """What the model calls of one step used: a fact, kept whoever won the turn."""
 
     turn = models.ForeignKey("copilot.Turn", on_delete=models.CASCADE, related_name="usage_records")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     fence = models.PositiveIntegerField()
     step = models.PositiveIntegerField()
+    #: Which of the claim's calls was added last: one that is recorded again adds nothing.
+    calls = models.PositiveSmallIntegerField(db_default=1)
     model = models.CharField(max_length=200)
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)

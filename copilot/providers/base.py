@@ -103,10 +103,16 @@ Part = TextPart | ReasoningPart | ToolCallPart | ToolResultPart
 
 @dataclass(frozen=True, slots=True)
 class ModelMessage:
-    """One message of the model's view. Tool results are messages of role ``tool``, right after their calls."""
+    """One message of the model's view. Tool results are messages of role ``tool``, right after their calls.
+
+    A user's message that came while the turn ran was delivered after so many of its steps (``after_step``), the
+    last of them cut short if it ``interrupts``.
+    """
 
     role: Literal["user", "assistant", "tool"]
     parts: tuple[Part, ...]
+    after_step: int | None = None
+    interrupts: bool = False
 
     def text(self) -> str:
         """All text of this message."""

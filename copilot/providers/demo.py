@@ -99,15 +99,8 @@ class DemoProvider:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart, None]:
         """Yield the next step of the script that the last user messages hold."""
-        asked, done = _this_turn(request.messages[request.asked_from :])
-        steps = parse(asked)
-        if not steps:
-            async for part in _say(ANSWER, words=_ANSWER_WORDS):
-                yield part
-            yield _usage(request, ANSWER.count(" ") + 1)
-            yield Stop("stop")
-            return
-        script = steps[done] if done < len(steps) else Script([Directive("done")])
+        plan, done = _plan(request.messages[request.asked_from :]), request.step - 1
+        script = plan[done] if done < len(plan) else Script([Directive("done")])
         said = 0
         cost = 0
         for directive in script.says:
@@ -121,7 +114,8 @@ class DemoProvider:
             yield ToolCallStart(index, f"demo-{request.step}-{index}", _tool_name(call))
             yield ToolCallDelta(index, _tool_arguments(call))
         yield _usage(request, said, cost)
-        yield Stop("tool-calls" if script.calls else "stop", again=script.more and not script.calls)
+        more = script.more or done + 1 < len(plan)
+        yield Stop("tool-calls" if script.calls else "stop", again=more and not script.calls)
 
     async def _carry_out(
         self, directive: Directive, request: ModelRequest, *, first: bool
@@ -151,6 +145,9 @@ class DemoProvider:
                     yield part
             case "done":
                 yield Text("Done.")
+            case "answer":
+                async for part in _say(ANSWER, words=_ANSWER_WORDS):
+                    yield part
             case _:
                 return
 
@@ -177,21 +174,27 @@ async def _fail(directive: Directive, request: ModelRequest, between: str) -> As
     raise ProviderError(code, f"The demo model was asked to fail with {code}.", hint="Send another message.")
 
 
-def _this_turn(messages: Sequence[ModelMessage]) -> tuple[str, int]:
-    """Return what was asked last and how many model steps have answered it so far."""
-    done = 0
-    asked: list[str] = []
-    for message in reversed(messages):
-        if message.role == "user" and _own_text(message).startswith("<server-note"):
-            done += 1  # a note of the server's, after a step that said nothing that is sent back
-            continue
-        if message.role == "user":
-            asked.append(_own_text(message))
-        elif asked:
-            break
-        elif message.role == "assistant":
-            done += 1
-    return "\n".join(reversed(asked)), done
+def _plan(messages: Sequence[ModelMessage]) -> list[Script]:
+    """Return the turn's steps: what was asked at its beginning, then what was sent meanwhile, in order.
+
+    A message that interrupts takes the place of what was still to come.
+    """
+    people = [message for message in messages if message.role == "user" and not _is_note(message)]
+    plan = _steps("\n".join(_own_text(message) for message in people if message.after_step is None))
+    for message in people:
+        if message.after_step is not None:
+            kept = plan[: message.after_step] if message.interrupts else plan
+            plan = kept + _steps(_own_text(message))
+    return plan
+
+
+def _steps(asked: str) -> list[Script]:
+    return parse(asked) or [Script([Directive("answer")])]
+
+
+def _is_note(message: ModelMessage) -> bool:
+    """A note of the server's, after a step that said nothing that is sent back."""
+    return _own_text(message).startswith("<server-note")
 
 
 def _own_text(message: ModelMessage) -> str:

@@ -67,7 +67,7 @@ def do_begin_turn(
         if not message._state.adding:
             message.save(update_fields=["turn", "seq", "parent", "state", "held"])
     insert(*new, answer)
-    if messages and not session.title:
+    if messages and not session.title and not session.temporary:
         _ = _name(session.pk, title_from(messages[0].text))
     do_touch_session(session)
     journal(
@@ -112,7 +112,7 @@ def do_place(session: Session, message: Message) -> None:
 
 
 def do_unplace(session: Session, message: Message) -> None:
-    """Take the last shown message out of the branch again, before it is deleted. Its place stays empty.
+    """Take the last shown message out of the branch again, before it is deleted or placed anew.
 
     Under the same conditions as ``do_place``.
     """

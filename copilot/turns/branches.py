@@ -217,7 +217,9 @@ def _sent_as(session: Session, client_id: str | None) -> Message | None:
 def _asked_before(session: Session, answer: Message, digest: str) -> Accepted:
     """Return what became of an answer that was asked for under the same ``client_id``."""
     earlier = do_find_earlier(session, answer, digest)
-    [question] = session.messages.filter(pk__in=[answer.parent])
+    question = answer
+    while question.turn_id == answer.turn_id:  # what was delivered into the turn may stand between them
+        [question] = session.messages.filter(pk__in=[question.parent])
     return Accepted(question, earlier.turn, repeated=True, branched=True)
 
 
@@ -230,7 +232,7 @@ def _do_refuse_while_busy(session: Session) -> None:
 def _do_mend_links(session: Session) -> None:
     """Link what has no parent.
 
-    While an update is rolled out, processes that know no branches (from before migration 0002) place such
+    While an update is rolled out, processes that know no branches (from before migration 0006) place such
     messages, and what is placed after them follows the wrong one. People and models are shown messages by their
     places, so it is soon enough to do this before branches matter.
     """

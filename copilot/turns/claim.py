@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -27,8 +27,13 @@ SPARE = 8
 ROUNDS = 20
 ROUND_SECONDS = 0.01
 
-#: A turn that could be claimed: its id, its session's and its user's.
-Candidate = tuple[uuid.UUID, uuid.UUID, uuid.UUID]
+#: From this attempt on a turn is on probation: what killed two workers may kill a third, so it runs alone.
+PROBATION_ATTEMPT = 3
+#: Seconds that it waits for a process that runs nothing else; then it runs beside others.
+PROBATION_PATIENCE = 60
+
+#: A turn that could be claimed: its id, its session's and its user's, and whether it is on probation.
+Candidate = tuple[uuid.UUID, uuid.UUID, uuid.UUID, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +45,28 @@ class Claim:
     user_id: uuid.UUID
     fence: int
     seq: int
+    #: It was taken by an idle process, to run alone.
+    alone: bool = False
 
 
-def claim_waiting(worker_id: uuid.UUID, most: int) -> list[Claim]:
+def claim_waiting(worker_id: uuid.UUID, most: int, *, idle: bool = False) -> list[Claim]:
     """Claim up to ``most`` waiting turns: the oldest of whoever has the fewest running, one after the other.
 
     It returns with the first that it gets, sixteen at most: their leases run, so they must not wait for others. An
     empty list means that there was nothing to take. When others were faster with all candidates, it looks again:
     this hint may be the last one of a turn.
+
+    Args:
+        idle: this process runs nothing: then it takes a turn on probation before all others, and that one alone.
     """
     wanted = min(most, BATCH)
     for _ in range(ROUNDS):
-        candidates = _candidates(wanted)
+        candidates = _candidates(wanted, idle=idle)
         if not candidates:
             break
+        on_probation = [candidate for candidate in candidates if candidate[3]] if idle else []
+        if on_probation and (found := _claim(worker_id, on_probation[:1])):
+            return [replace(found[0], alone=True)]
         if found := _claim_some(worker_id, candidates, wanted):
             return found
         # Taken meanwhile, or their sessions are locked, perhaps by a second message: a matter of a moment.
@@ -72,11 +85,15 @@ def _claim_some(worker_id: uuid.UUID, candidates: list[Candidate], wanted: int) 
 _NO_LIMIT = 2**31 - 1
 #: The database's clock, as ``db_now`` writes it.
 _NOW = {"sqlite": "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')", "postgresql": "STATEMENT_TIMESTAMP()"}
+_LONG_AGO = {
+    "sqlite": f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', '-{PROBATION_PATIENCE} seconds')",
+    "postgresql": f"STATEMENT_TIMESTAMP() - INTERVAL '{PROBATION_PATIENCE} seconds'",
+}
 #: The scheduler: each person's turns are numbered from the count of their running ones on; the lowest go first,
 #: so that a slot goes to who has the fewest, and among them to who has waited longest.
 _CANDIDATES = """
-    SELECT id, session_id, user_id
-      FROM (SELECT turn.id, turn.session_id, turn.user_id, turn.queued_at,
+    SELECT id, session_id, user_id, attempt
+      FROM (SELECT turn.id, turn.session_id, turn.user_id, turn.queued_at, turn.attempt,
                    COALESCE(busy.running, 0)
                    + ROW_NUMBER() OVER (PARTITION BY turn.user_id ORDER BY turn.queued_at, turn.id) AS place
               FROM copilot_turn AS turn
@@ -85,19 +102,25 @@ _CANDIDATES = """
                 ON busy.user_id = turn.user_id
              WHERE turn.status = 'queued'
                AND turn.stop_requested_at IS NULL
-               AND (turn.not_before IS NULL OR turn.not_before <= {now})) AS waiting
+               AND (turn.not_before IS NULL OR turn.not_before <= {now})
+               AND (turn.attempt < %s OR turn.queued_at <= {long_ago})) AS waiting
      WHERE place <= %s
      ORDER BY place, queued_at, id
      LIMIT %s
 """
 
 
-def _candidates(wanted: int) -> list[Candidate]:
+def _candidates(wanted: int, *, idle: bool = False) -> list[Candidate]:
     limit = settings.TURNS_PER_USER_MAX or _NO_LIMIT
+    attempts = _NO_LIMIT if idle else PROBATION_ATTEMPT
+    query = _CANDIDATES.format(now=_NOW[connection.vendor], long_ago=_LONG_AGO[connection.vendor])
     with connection.cursor() as cursor:
-        cursor.execute(_CANDIDATES.format(now=_NOW[connection.vendor]), [limit, wanted + SPARE])
+        cursor.execute(query, [attempts, limit, wanted + SPARE])
         rows = cursor.fetchall()
-    return [(_uuid(turn), _uuid(session), _uuid(user)) for turn, session, user in rows]
+    return [
+        (_uuid(turn), _uuid(session), _uuid(user), attempt >= PROBATION_ATTEMPT)
+        for turn, session, user, attempt in rows
+    ]
 
 
 def _uuid(value: Any) -> uuid.UUID:
@@ -108,9 +131,9 @@ def _uuid(value: Any) -> uuid.UUID:
 @transact
 def _claim(worker_id: uuid.UUID, candidates: list[Candidate]) -> list[Claim]:
     """Claim those of the candidates that are free and whose person has a slot left."""
-    free = _lock_free_sessions([session_id for _, session_id, _ in candidates])
+    free = _lock_free_sessions([candidate[1] for candidate in candidates])
     candidates = [candidate for candidate in candidates if candidate[1] in free]
-    slots = _slots_left({user_id for _, _, user_id in candidates})
+    slots = _slots_left({candidate[2] for candidate in candidates})
     taken: dict[uuid.UUID, Candidate] = {}
     for candidate in candidates:
         if slots[candidate[2]] > 0:
@@ -136,7 +159,7 @@ def _claim(worker_id: uuid.UUID, candidates: list[Candidate]) -> list[Claim]:
 
 def _begin_claim(worker_id: uuid.UUID, candidate: Candidate, fence: int, attempt: int, sealed_seq: int) -> Claim:
     """Take back what no row keeps of the claim before, and note this one."""
-    turn_id, session_id, user_id = candidate
+    turn_id, session_id, user_id, _ = candidate
     # Nobody can have written before the first claim.
     batch = EventBatch.after_log(turn_id) if fence > 1 else EventBatch(turn_id, 0)
     if batch.seq > sealed_seq:

@@ -104,7 +104,7 @@ def finish_held(
         do_keep_step(turn_id, step, sealed)
         ending = replace(ending, steps=step.number, sealed_seq=sealed)
         batch.append(schema.finish_step())
-    if title and session.title_source == Session.TitleSource.AUTO:
+    if title and session.title_source == Session.TitleSource.AUTO and not session.temporary:
         session.title, session.title_source = title[:200], Session.TitleSource.MODEL
         session.save(update_fields=["title", "title_source"])
         batch.append(schema.data("title", {"title": session.title}))
@@ -147,7 +147,7 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
     )
     if changed != 1:
         raise StaleTurn
-    if transcript.has_calls:
+    if transcript.calls:
         ToolCall.objects.filter(turn=turn, state__in=[ToolCall.State.PENDING, ToolCall.State.RUNNING]).update(
             state=ToolCall.State.CANCELLED, error=ending.tool_error, finished_at=db_now()
         )
@@ -183,6 +183,7 @@ def _end(
         "worker": None,
         "heartbeat_at": None,
         "action_id": None,
+        "interrupt_id": None,
         "running_ms": F("running_ms") + ran_ms,
         "steps": Coalesce(steps, F("steps")),
         "sealed_seq": Coalesce(sealed_seq, F("sealed_seq")),

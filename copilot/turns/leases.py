@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, QuerySet, Value, When
 
 from common.db import db_now, transact
 from copilot.models import Turn, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What people want of a turn that runs: its end, for a reason, or its running step cut short
+    for a message."""
+
+    stop_reason: str | None
+    interrupt_id: uuid.UUID | None
 
 
 @transact
@@ -32,7 +42,7 @@ def renew(
     progressed: Sequence[uuid.UUID],
     loop_lag_ms: int,
     stopping: bool,
-) -> dict[uuid.UUID, str | None]:
+) -> dict[uuid.UUID, Wish]:
     """Renew the leases of a worker's turns in one statement.
 
     Args:
@@ -40,7 +50,7 @@ def renew(
         progressed: the turns in which something happened since the last time.
 
     Returns:
-        The turns that the worker holds; with the reason where somebody asked to stop, else None.
+        The turns that the worker holds, and what is wanted of each.
     """
     changes: dict[str, Any] = {"heartbeat_at": db_now()}
     if progressed:
@@ -53,5 +63,17 @@ def renew(
     )
     if not live:
         return {}
-    rows = held.values_list("pk", "stop_requested_at", "stop_reason")
-    return {pk: (reason or "stopped") if asked else None for pk, asked, reason in rows}
+    return _wishes(held)
+
+
+def wishes(worker_id: uuid.UUID, live: Sequence[uuid.UUID]) -> dict[uuid.UUID, Wish]:
+    """Return what people want of a worker's turns, without renewing anything."""
+    return _wishes(Turn.objects.filter(status=Turn.Status.RUNNING, worker=worker_id, pk__in=live))
+
+
+def _wishes(turns: QuerySet[Turn]) -> dict[uuid.UUID, Wish]:
+    rows = turns.values_list("pk", "stop_requested_at", "stop_reason", "interrupt_id")
+    return {
+        pk: Wish((reason or "stopped") if stop_at else None, interrupt_id)
+        for pk, stop_at, reason, interrupt_id in rows
+    }

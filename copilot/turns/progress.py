@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from common.db import db_now, transact
 from common.prepared import Update, insert, prepared, prepared_update
 from copilot.events import schema
 from copilot.events.log import EventBatch, StaleTurn
-from copilot.models import Session, Step, ToolCall, UsageRecord
+from copilot.models import Session, Step, ToolCall, Turn, UsageRecord
 from copilot.providers.base import Usage
 from copilot.providers.pricing import Cost
 from copilot.turns.claim import Claim
@@ -76,9 +77,19 @@ def do_keep_step(turn_id: uuid.UUID, step: FinishedStep, sealed: int) -> None:
     journal(turn_id, "step", number=step.number, calls=len(step.calls), seq=sealed)
 
 
+class StopRequested(Exception):
+    """Somebody asked to stop this turn, and no hint of it came: nothing more is begun."""
+
+
 def begin_call(batch: EventBatch, *, turn_id: uuid.UUID, fence: int, call_id: uuid.UUID) -> None:
-    """Record that a call is about to run, before it does: a crash later, it may have had its effect."""
+    """Record that a call is about to run, before it does: a crash later, it may have had its effect.
+
+    Raises:
+        StopRequested: it must not run.
+    """
     touch(turn_id, fence)
+    if Turn.objects.filter(pk=turn_id, stop_requested_at__isnull=False).exists():
+        raise StopRequested
     began = ToolCall.objects.filter(pk=call_id, turn_id=turn_id, state=ToolCall.State.PENDING).update(
         state=ToolCall.State.RUNNING, started_at=db_now()
     )
@@ -102,7 +113,7 @@ def settle_call(
     if outcome.state == ToolCall.State.DONE:
         batch.append(schema.tool_output_available(call_id, outcome.output))
     elif outcome.state == ToolCall.State.DENIED:
-        batch.append(schema.tool_output_denied(call_id))
+        batch.append(schema.tool_output_denied(call_id, outcome.error))
     else:
         batch.append(schema.tool_output_error(call_id, outcome.error))
     touch(turn_id, fence, sealed_seq=batch.seq, progress_at=db_now())
@@ -115,9 +126,24 @@ def settle_call(
     return batch.seq
 
 
+class _Counted(Exception):
+    """This call's use was counted before; rolls the transaction back."""
+
+
+def record_usage(*, claim: Claim, step: int, call: int, model: str, usage: Usage, cost: Cost) -> None:
+    """Keep what a model call used. A fact: not fenced, kept whoever won; a step tried again adds to it.
+
+    May be repeated when it is not known whether it was stored: each call counts once.
+
+    Args:
+        call: which model call of this claim it was, from 1.
+    """
+    with suppress(_Counted):
+        _record_usage(claim=claim, step=step, call=call, model=model, usage=usage, cost=cost)
+
+
 @transact
-def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cost) -> None:
-    """Keep what a model call used. A fact: not fenced, kept whoever won; a step tried again adds to it."""
+def _record_usage(*, claim: Claim, step: int, call: int, model: str, usage: Usage, cost: Cost) -> None:
     amounts = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -125,6 +151,7 @@ def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cos
         "cache_read_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
     }
+    # First, because it locks: a commit of unknown outcome that is still under way is waited for.
     if not _add_to_session(claim.session_id, usage.input_tokens, usage.output_tokens, cost.microdollars or 0):
         return  # deleted meanwhile, with all its turns
     known = _records_of_step(claim.turn_id, claim.fence, step)
@@ -135,6 +162,7 @@ def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cos
                 user_id=claim.user_id,
                 fence=claim.fence,
                 step=step,
+                calls=call,
                 model=model,
                 cost_microdollars=cost.microdollars,
                 cost_source=cost.source,
@@ -143,10 +171,12 @@ def record_usage(*, claim: Claim, step: int, model: str, usage: Usage, cost: Cos
         )
         return
     record = known[0]
+    if record.calls >= call:
+        raise _Counted
     added = {name: F(name) + amount for name, amount in amounts.items()}
     if cost.microdollars is not None and record.cost_microdollars is not None:
         added["cost_microdollars"] = F("cost_microdollars") + cost.microdollars
-    UsageRecord.objects.filter(pk=record.pk).update(**added)
+    UsageRecord.objects.filter(pk=record.pk).update(calls=call, **added)
 
 
 @prepared_update

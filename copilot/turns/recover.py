@@ -16,14 +16,14 @@ from copilot.events.log import EventBatch, StaleTurn, from_outside
 from copilot.models import Session, Turn
 from copilot.models.session import locked_session
 from copilot.turns.begin import do_touch_session
+from copilot.turns.claim import PROBATION_ATTEMPT
 from copilot.turns.dispatch import REDISPATCH_SECONDS, dispatch_on_commit
 from copilot.turns.finish import Ending, cancelled, do_finish, failed, ran_ms
 from copilot.turns.journal import journal, touch
 
 logger = logging.getLogger(__name__)
 
-#: From this attempt on a turn waits first: what killed two workers may kill a third.
-PROBATION_ATTEMPT = 3
+#: Seconds that a turn on probation waits before it may run again.
 PROBATION_SECONDS = 10
 
 

@@ -8,19 +8,22 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from common.db import transact
+from common.db import seconds_ago, transact
 from common.errors import Invalid
 from common.ids import as_uuid
 from copilot.events import publish, schema
 from copilot.events.log import EventBatch, from_outside
 from copilot.models import Session, Turn, TurnEvent, User
+from copilot.models.session import locked_session
+from copilot.models.turn import LIVE
 from copilot.providers import registry as models
 from copilot.tools import registry as tools_registry
 from copilot.turns.begin import announce
 from copilot.turns.submit import do_lock_session
+from copilot.workspaces import remove_workspace
 
 TITLE_MAX = 200
 #: What ``update_session`` can change.
@@ -35,6 +38,7 @@ def create_session(
     model: str = "",
     instructions: str = "",
     tools: Sequence[str] | None = None,
+    temporary: bool = False,
     client_id: str | None = None,
 ) -> Session:
     """Create a session; the same ``client_id`` again returns the one it created.
@@ -43,6 +47,7 @@ def create_session(
         title: of a person's own choosing; "" lets the first message name it.
         model: "" follows the operator's default.
         tools: globs over tool names; None offers every tool.
+        temporary: not listed, never named by itself, and deleted some time after its last turn; for good.
 
     Raises:
         Invalid: an unknown model (``unknown_model``), a glob that matches no tool, a title that is too long.
@@ -51,7 +56,12 @@ def create_session(
         return earlier
     checked = _checked({"title": title, "model": model, "tools": tools})
     session = Session(
-        user=user, instructions=instructions, client_id=client_id, updated_at=timezone.now(), **checked
+        user=user,
+        instructions=instructions,
+        temporary=temporary,
+        client_id=client_id,
+        updated_at=timezone.now(),
+        **checked,
     )
     try:
         with transaction.atomic():
@@ -91,20 +101,52 @@ def update_session(*, user: User, session_id: object, **changes: Any) -> Session
 def delete_session(*, user: User, session_id: object) -> None:
     """Delete a session with everything in it. A turn that runs ends too.
 
-    Its worker writes on until it hears of it, and the log alone would let it: so the turn's next seq is taken by
-    its end, the only thing that stays: until the worker has stopped (``forget_deleted_turn``), and if it is lost,
-    until the sweep comes by.
-
     Raises:
         NotFound: unknown, or not the user's.
     """
-    session = do_lock_session(user, as_uuid(session_id))
+    _do_delete(do_lock_session(user, as_uuid(session_id)))
+
+
+def expired_sessions(seconds: float, most: int) -> list[uuid.UUID]:
+    """Return temporary sessions whose last turn ended ``seconds`` ago or more; those without, unused as long."""
+    return list(_expired(seconds).order_by("created_at").values_list("pk", flat=True)[:most])
+
+
+def _expired(seconds: float) -> QuerySet[Session]:
+    moment = seconds_ago(seconds)
+    turns = Turn.objects.filter(session=OuterRef("pk"))
+    recent = turns.filter(Q(status__in=LIVE) | Q(finished_at__gt=moment))
+    return Session.objects.filter(
+        ~Exists(recent), Exists(turns) | Q(updated_at__lte=moment), temporary=True, created_at__lte=moment
+    )
+
+
+@transact
+def delete_expired_session(session_id: uuid.UUID, seconds: float) -> bool:
+    """Delete a temporary session if it is still due; never one in which a turn is live."""
+    sessions = locked_session(session_id)
+    # Looked at once more, under the lock: a message may have come meanwhile.
+    if not sessions or not _expired(seconds).filter(pk=session_id).exists():
+        return False
+    _do_delete(sessions[0])
+    return True
+
+
+def _do_delete(session: Session) -> None:
+    """Delete a session, whose lock the caller holds, and its files after the commit.
+
+    The worker of a running turn writes on until it hears of it, and the log alone would let it: so the turn's next
+    seq is taken by its end, the only thing that stays: until the worker has stopped (``forget_deleted_turn``), and
+    if it is lost, until the sweep comes by.
+    """
+    session_id = session.id
     announce(session.id, session.user_id)
     running = session.turns.filter(status=Turn.Status.RUNNING).values_list("pk", flat=True).first()
     end = EventBatch.after_log(running) if running else None
     # Links between turns first: the cascade need not sort them out row by row.
     session.turns.filter(next_turn__isnull=False).update(next_turn=None)
     session.delete()
+    transaction.on_commit(lambda: remove_workspace(session_id), robust=True)
     if end is not None:
         end.append(schema.abort("stopped"))
         end.write()
@@ -112,10 +154,15 @@ def delete_session(*, user: User, session_id: object) -> None:
 
 
 @transact
-def forget_deleted_turn(turn_id: uuid.UUID) -> None:
-    """Remove what is left of a turn's log if its session was deleted; called by the worker that ran it."""
+def forget_deleted_turn(turn_id: uuid.UUID, session_id: uuid.UUID) -> None:
+    """Remove what is left of a turn if its session was deleted: its log, and what its tools wrote meanwhile.
+
+    Called by the worker that ran it.
+    """
     if not Turn.objects.filter(pk=turn_id).exists():
         TurnEvent.objects.filter(turn_id=turn_id).delete()
+    if not Session.objects.filter(pk=session_id).exists():
+        transaction.on_commit(lambda: remove_workspace(session_id), robust=True)
 
 
 def forget_deleted_turns(before: uuid.UUID, most: int) -> tuple[int, uuid.UUID | None]:

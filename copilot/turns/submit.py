@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 
 from common.db import transact
@@ -19,18 +20,20 @@ from common.errors import Conflict, Invalid, NotFound, TooLarge
 from common.ids import as_uuid
 from common.prepared import insert, prepared
 from common.text import storable, storable_json
+from copilot.events import publish
 from copilot.events.log import from_outside
 from copilot.models import Message, Session, Turn
 from copilot.models.session import SessionQuerySet
 from copilot.models.turn import live_turn_of
 from copilot.providers.registry import UnknownModel, check_model
 from copilot.turns.begin import do_begin_turn, do_next_number, do_touch_session
+from copilot.turns.rate import do_count_send
 from copilot.turns.recover import do_take_over_if_orphaned
 
 TEXT_MAX = 64_000
 CLIENT_ID_MAX = 128
 EFFORTS = ("none", "low", "medium", "high")
-DELIVERIES = ("asap", "next", "interrupt")
+DELIVERIES = Message.Delivery.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,15 @@ def submit_message(
     """Accept a message of ``user``, exactly once per ``client_id``.
 
     An idle session gets a turn that answers it, together with messages that were held before it. A busy one
-    queues it for after the running turn, in typing order.
+    queues it, in typing order: for the running turn between two of its steps (``delivery`` asap), for the next
+    turn (next), or for the running turn now, whose step is cut short (interrupt).
 
     Raises:
         Invalid: empty text, or a value that is not allowed (``unknown_model`` and others).
         TooLarge: over 64,000 characters.
         NotFound: no such session of this user.
         Conflict: ``queue_full``, or ``client_id_reused`` for another message.
+        RateLimited: a person sent too many lately; a repetition is not counted.
         Busy: the session's lock was not granted in time; nothing was stored.
     """
     options = {"model": model, "effort": effort, "timezone": timezone, "context": context or {}}
@@ -92,6 +97,7 @@ def submit_message(
         client_id=client_id,
         options=options,
         digest=digest_of(text, options, delivery),
+        delivery=delivery,
         origin=origin,
     )
 
@@ -170,6 +176,7 @@ def _accept(
     client_id: str | None,
     options: dict[str, Any],
     digest: str,
+    delivery: str,
     origin: str,
 ) -> Accepted:
     session = do_lock_session(user, session_id)
@@ -192,16 +199,21 @@ def _accept(
         number=do_next_number(session),
         parts=[{"type": "text", "text": text}],
         client_id=client_id,
+        delivery=delivery,
         request_digest=digest,
         options=options,
     )
     if live is not None:
         insert(message)
         do_touch_session(session)
-        return Accepted(message, None, position=len(waiting) + 1, waiting_for=waiting_for(live))
-    answers = [*waiting, message]
-    turn = do_begin_turn(session, answers, origin=origin)
-    return Accepted(message, turn, answers=answers)
+        if delivery == Message.Delivery.INTERRUPT:
+            _interrupt(live, message)
+        accepted = _queued(message, len(waiting) + 1, live)
+    else:
+        answers = [*waiting, message]
+        accepted = Accepted(message, do_begin_turn(session, answers, origin=origin), answers=answers)
+    do_count_send(user.pk, origin)  # the last statement: all sessions of a person share that row
+    return accepted
 
 
 def do_lock_session(user: Any, session_id: uuid.UUID | None) -> Session:
@@ -243,10 +255,26 @@ def do_find_earlier(session: Session, message: Message, digest: str) -> Accepted
     if message.state != Message.State.QUEUED:
         return Accepted(message, message.turn, repeated=True, branched=session.rewrites > 0)
     position = session.messages.queued().filter(number__lte=message.number).count()
-    live = live_turn_of(session.pk)
+    return _queued(message, position, live_turn_of(session.pk), repeated=True)
+
+
+def _queued(message: Message, position: int, live: Turn | None, *, repeated: bool = False) -> Accepted:
+    """Say how a message that waits is going to be delivered, as things are now."""
+    into_turn = live is not None and live.stop_requested_at is None and not message.held
     return Accepted(
-        message, None, position=position, waiting_for=waiting_for(live) if live else "turn", repeated=True
+        message,
+        None,
+        position=position,
+        delivery=message.delivery if into_turn else Message.Delivery.NEXT,
+        waiting_for=waiting_for(live) if live else "turn",
+        repeated=repeated,
     )
+
+
+def _interrupt(turn: Turn, message: Message) -> None:
+    """Have the running step cut short, durably: told after the commit, and again by each heartbeat."""
+    Turn.objects.filter(pk=turn.pk).update(interrupt_id=message.id)
+    transaction.on_commit(lambda: publish.interrupted(turn.id, message.id), robust=True)
 
 
 @transact
@@ -264,6 +292,7 @@ def withdraw_queued(*, user: Any, session_id: object, message_id: object) -> Non
         raise NotFound
     if message.state != Message.State.QUEUED:
         raise Conflict("This message was delivered already.", code="already_delivered")
+    session.turns.filter(interrupt_id=message.pk).update(interrupt_id=None)
     message.delete()
     do_touch_session(session)
 

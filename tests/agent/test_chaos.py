@@ -67,7 +67,8 @@ async def act(crew: Crew, rng: random.Random, sessions: list[Session], audience:
     roll = rng.random()
     if roll < 0.45:
         with suppress(Conflict):
-            accepted = await db(lambda: accept(session, rng.choice(SCRIPTS)))
+            delivery = rng.choice(Message.Delivery.values)
+            accepted = await db(lambda: accept(session, rng.choice(SCRIPTS), delivery=delivery))
             if accepted.turn is not None:
                 audience.follow(accepted.turn)
     elif roll < 0.55:
@@ -153,6 +154,11 @@ async def test_every_promise_holds(
 
 
 def unsaid(session: Session) -> int:
-    """Answers of turns that were stopped before they said anything: these leave no message."""
+    """Answers that turns had begun, and nothing was said in when they were stopped: these leave no message."""
     stopped = session.turns.filter(status="cancelled")
-    return sum(not Message.objects.filter(turn=turn, role="assistant").exists() for turn in stopped)
+    return sum(not Message.objects.filter(pk=newest_answer(turn)).exists() for turn in stopped)
+
+
+def newest_answer(turn: Turn) -> str | None:
+    """The message that a turn's events wrote to last."""
+    return next(reversed(Transcript.of(events_of(turn)).messages), None)

@@ -22,7 +22,7 @@ class Looks:
         self.answers = list(answers)
         self.begun, self.go_on = threading.Event(), threading.Event()
 
-    def __call__(self, worker_id: uuid.UUID, most: int) -> list[Claim]:
+    def __call__(self, worker_id: uuid.UUID, most: int, *, idle: bool) -> list[Claim]:
         self.asked.append(most)
         self.begun.set()
         assert self.go_on.wait(10)

@@ -184,7 +184,10 @@ async def test_a_tool_that_needs_a_person_does_not_run(crew: Crew, settings: Set
     (call,) = await calls_of(turn)
     assert (call.state, call.output) == ("denied", None)
     assert "tool-output-denied" in await kinds(turn)
-    assert "approval" in (await answer(turn)).text
+    message = await answer(turn)
+    assert "approval" in message.text
+    (part,) = [part for part in message.parts if part["type"] == "dynamic-tool"]
+    assert (part["state"], part["approval"]["reason"]) == ("output-denied", call.error)
     assert not (settings.DATA_DIR / "workspaces" / str(session.id)).exists()
 
 

@@ -65,7 +65,6 @@ SESSIONS = [
     ({"tools": ["a"] * 101}, 400, "invalid"),
     ({"preset": "p"}, 400, "unknown_field"),
     ({"approval_mode": "ask_all"}, 400, "unknown_field"),
-    ({"temporary": True}, 400, "unknown_field"),
     ({"id": "mine"}, 400, "unknown_field"),
 ]
 MALFORMED = [
@@ -121,6 +120,7 @@ def test_a_bad_session_is_refused(api: Api, session: Session, body: Any, status:
     ("body", "code"),
     [
         ({"temporary": False}, "unknown_field"),
+        ({"temporary": True, "title": "x"}, "unknown_field"),
         ({"client_id": "c"}, "unknown_field"),
         ({"archived": "yes"}, "invalid"),
         ({"archived": 1}, "invalid"),

@@ -245,3 +245,18 @@ def test_an_answer_that_is_being_written_is_not_shown(
 
 def _follow(api: Api, link: str) -> Any:
     return api.get(link.removeprefix("http://testserver/api/v1/")).json()
+
+
+def test_sending_too_often_says_when_to_come_again(
+    api: Api, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "SEND_RATE", 1)
+    assert api.post(f"sessions/{session.id}/messages", {"text": "one", "client_id": "c1"}).status_code == 202
+    response = api.post(f"sessions/{session.id}/messages", {"text": "two"})
+    body = response.json()
+    assert (response.status_code, body["code"]) == (429, "rate_limited")
+    assert 0 < int(response["Retry-After"]) == body["fields"]["retry_after"] <= 60
+    assert body["fields"]["window"] == "minute"
+    assert body["fields"]["resets_at"].endswith("Z")
+    assert response["Retry-After"] in body["detail"]
+    assert api.post(f"sessions/{session.id}/messages", {"text": "one", "client_id": "c1"}).status_code == 200

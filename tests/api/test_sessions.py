@@ -104,6 +104,35 @@ def test_the_list_has_newest_activity_first_and_only_ones_own(
     assert [row["title"] for row in api.get("sessions", archived="true").json()["results"]] == ["put away"]
 
 
+def test_a_temporary_session_is_reached_by_its_id_only(api: Api, user: User) -> None:
+    made = api.post("sessions", {"temporary": True})
+    assert (made.status_code, made.json()["temporary"]) == (201, True)
+    session_id = made.json()["id"]
+    sent = api.post(f"sessions/{session_id}/messages", {"text": "hello"}).json()
+    assert sent["queued"] is False
+    for query in ({}, {"archived": "true"}, {"search": "hello"}):
+        assert api.get("sessions", **query).json()["results"] == []
+    read = api.get(f"sessions/{session_id}").json()
+    assert (read["temporary"], read["title"], read["active_turn"]["id"]) == (True, "", sent["turn"]["id"])
+    assert session_id not in api._client.get("/").content.decode()
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_whether_a_session_is_temporary_cannot_be_changed(api: Api, temporary: bool) -> None:
+    session = api.post("sessions", {"temporary": temporary}).json()
+    for value in (True, False, None):
+        response = api.patch(f"sessions/{session['id']}", {"temporary": value, "title": "x"})
+        assert (response.status_code, response.json()["code"]) == (400, "unknown_field")
+        assert "when a session is created" in response.json()["detail"]
+    again = api.get(f"sessions/{session['id']}").json()
+    assert (again["temporary"], again["title"], again["revision"]) == (temporary, "", session["revision"])
+
+
+def test_temporary_is_yes_or_no(api: Api) -> None:
+    assert api.post("sessions", {"temporary": "yes"}).json()["code"] == "invalid"
+    assert not Session.objects.exists()
+
+
 def test_search_looks_into_titles_whatever_the_case(api: Api, make_session: Make) -> None:
     make_session(title="Dinner in Rome")
     make_session(title="100% wool")
@@ -174,6 +203,7 @@ def test_usage_of_a_session_adds_up(api: Api, session: Session, make_turn: Make)
         record_usage(
             claim=Claim(turn.id, session.id, session.user_id, fence=1, seq=0),
             step=1,
+            call=1,
             model="demo/demo",
             usage=Usage(input_tokens=10 + number, output_tokens=1),
             cost=cost,

@@ -118,6 +118,15 @@ def test_texts_of_people_and_models_cannot_become_markup(page: Client, session: 
     assert_no_inline_code(html)
 
 
+def test_a_refused_call_says_why(page: Client, session: Session) -> None:
+    refused: dict[str, Any] = {"type": "dynamic-tool", "toolName": "shell", "toolCallId": "1", "input": {}}
+    refused |= {"state": "output-denied", "approval": {"id": "1", "approved": False, "reason": "Not on a Sunday."}}
+    say(session, "assistant", refused, turn=ended(session, "completed", "stop"))
+    html = page.get(address(session)).content.decode()
+    assert "refused" in html
+    assert "Not on a Sunday." in html
+
+
 def assert_no_inline_code(html: str) -> None:
     for attributes in re.findall(r"<script\b([^>]*)>", html):
         assert 'src="/static/chat/' in attributes

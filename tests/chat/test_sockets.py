@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import InterfaceError, OperationalError
+from pytest_django import Settings
 
 from chat import consumers, sockets
 from common.db import db
@@ -16,7 +17,7 @@ from copilot.models import Message, Turn, User
 from linking.keys import issue_key, revoke_key
 from linking.models import PersonalKey
 from tests.chat.sockets import Wire, connected
-from tests.factories import Holder, expire_lease, make_running, make_session
+from tests.factories import Holder, accept, expire_lease, make_running, make_session
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("hints")]
 
@@ -115,6 +116,19 @@ async def test_a_frame_that_is_almost_json_is_refused(wire: Wire, text: str) -> 
     assert (refused["type"], refused["code"]) == ("error", "invalid")
     assert await lives(wire)
     assert not await db(Message.objects.exists)
+
+
+async def test_sending_too_often_is_an_error_frame_and_shared_with_rest(
+    wire: Wire, user: User, settings: Settings
+) -> None:
+    settings.SEND_RATE = 1
+    await db(lambda: accept(make_session(user)))
+    await wire.send({"type": "send", "text": "hello", "client_id": "one"})
+    frame = await wire.frame("ack", "error")
+    assert (frame["type"], frame["code"], frame["client_id"]) == ("error", "rate_limited", "one")
+    assert frame["fields"]["window"] == "minute"
+    assert await lives(wire)
+    assert await db(Message.objects.filter(client_id="one").count) == 0
 
 
 # --- what connecting does -------------------------------------------------------------------

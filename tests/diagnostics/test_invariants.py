@@ -218,7 +218,11 @@ def _numbers_beyond(turn: Turn) -> None:
 
 def _numbers_swapped(turn: Turn) -> None:
     turn.messages.filter(role="user").update(number=2000)
-    Session.objects.filter(pk=turn.session_id).update(accepted=3000)
+    place = turn.session.next_seq
+    Message.objects.create(
+        session=turn.session, turn=turn, role="user", state="done", seq=place, number=1000, after_step=1
+    )
+    Session.objects.filter(pk=turn.session_id).update(accepted=3000, next_seq=place + 1)
 
 
 def _follow_nothing(turn: Turn) -> None:

@@ -71,7 +71,11 @@ def test_steps_and_reasoning() -> None:
         ([schema.tool_output_available("c", 1)], {"state": "output-available", "output": 1}),
         ([schema.tool_output_available("c", None)], {"state": "output-available", "output": None}),
         ([schema.tool_output_error("c", "no")], {"state": "output-error", "errorText": "no"}),
-        ([schema.tool_output_denied("c")], {"state": "output-denied"}),
+        (
+            [schema.tool_output_denied("c", "Not on a Sunday.")],
+            {"state": "output-denied", "approval": {"id": "c", "approved": False, "reason": "Not on a Sunday."}},
+        ),
+        ([schema.tool_output_denied("c")], {"state": "output-denied", "approval": {"id": "c", "approved": False}}),
         ([schema.tool_output_available("c", "10 %", preliminary=True)], {"output": "10 %", "preliminary": True}),
         (
             [schema.tool_output_available("c", "10 %", preliminary=True), schema.tool_output_available("c", 1)],
@@ -81,6 +85,28 @@ def test_steps_and_reasoning() -> None:
 )
 def test_calls(outcome: list[Chunk], shown: Chunk) -> None:
     assert parts(schema.tool_input_start("c", "calculator"), CALL, *outcome) == [{**CALLED, **shown}]
+
+
+def test_a_call_shows_where_it_began_and_only_with_its_input() -> None:
+    begun = [schema.tool_input_start("c", "calculator"), schema.tool_input_delta("c", "{")]
+    said = [*TEXT, schema.part_end("text", "t")]
+    text = {"type": "text", "text": "Hello", "state": "done"}
+    assert parts(*begun, *said) == [text]
+    assert parts(*begun, *said, CALL) == [CALLED, text]
+
+
+def test_a_call_that_was_cut_off_shows_what_there_was_of_it() -> None:
+    begun = [
+        schema.tool_input_start("c", "calculator"),
+        schema.tool_input_delta("c", '{"expres'),
+        schema.tool_input_delta("c", 'sion": "1'),
+    ]
+    transcript = Transcript.of(numbered(schema.start("m"), *begun))
+    closing = transcript.closing(tool_error="Stopped.")
+    cut = '{"expression": "1'
+    assert closing == [schema.tool_input_error("c", "calculator", cut, "Stopped.")]
+    assert parts(*begun, *closing) == [{**CALLED, "state": "output-error", "input": cut, "errorText": "Stopped."}]
+    assert transcript.calls == {}, "it never came to be"
 
 
 def test_chunks_that_show_nothing() -> None:
@@ -201,6 +227,7 @@ def test_a_turn_cut_anywhere_is_closed_completely(chunks: list[Chunk], cut: int)
     whole = [chunk for _, chunk in standing(events)] + closing
     open_part = None
     calls: dict[str, bool] = {}
+    begun: set[str] = set()
     texts: dict[str, str] = {}
     for chunk in whole:
         kind = chunk["type"]
@@ -214,12 +241,18 @@ def test_a_turn_cut_anywhere_is_closed_completely(chunks: list[Chunk], cut: int)
         elif kind in ("text-end", "reasoning-end"):
             assert chunk["id"] == open_part
             open_part = None
+        elif kind == "tool-input-start":
+            begun.add(chunk["toolCallId"])
+        elif kind == "tool-input-error":
+            begun.remove(chunk["toolCallId"])
         elif kind == "tool-input-available":
+            begun.remove(chunk["toolCallId"])
             calls[chunk["toolCallId"]] = False
         elif kind.startswith("tool-output") and not chunk.get("preliminary"):
             assert calls[chunk["toolCallId"]] is False, "one outcome a call"
             calls[chunk["toolCallId"]] = True
     assert open_part is None
+    assert not begun, "every input has its end"
     assert all(calls.values())
     for chunk in closing:
         transcript.apply(chunk)

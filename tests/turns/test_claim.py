@@ -142,7 +142,7 @@ def test_when_others_took_all_that_was_looked_at_it_looks_again(
     look = claiming._candidates
     taken: list[Claim] = []
 
-    def candidates(wanted: int) -> list[claiming.Candidate]:
+    def candidates(wanted: int, **_: bool) -> list[claiming.Candidate]:
         found = look(wanted)
         if not taken:
             taken.extend(claiming._claim(uuid.uuid4(), found))

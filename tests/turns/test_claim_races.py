@@ -87,7 +87,7 @@ def test_two_workers_do_not_both_take_a_persons_last_slot(
     settings.TURNS_PER_USER_MAX = 1
     # Each looks at another turn first, so that nothing but the count keeps them apart.
     views = [candidates, candidates[::-1]]
-    monkeypatch.setattr(claiming, "_candidates", lambda _: views.pop() if views else [])
+    monkeypatch.setattr(claiming, "_candidates", lambda *_, **__: views.pop() if views else [])
     if not guarded:
         monkeypatch.setattr(claiming, "_slots_left", lambda user_ids: dict.fromkeys(user_ids, 1))
     claims = race(*[lambda: claim_next(uuid.uuid4())] * 2)
@@ -110,7 +110,7 @@ def test_running_turns_are_counted_under_the_persons_lock(
     candidates = claiming._candidates(2)
     settings.TURNS_PER_USER_MAX = 1
     views = [candidates[:1], candidates[1:]]
-    monkeypatch.setattr(claiming, "_candidates", lambda _: views.pop() if views else [])
+    monkeypatch.setattr(claiming, "_candidates", lambda *_, **__: views.pop() if views else [])
     if not guarded:
         running = Turn.objects.filter(status="running", user=user)
         monkeypatch.setattr(claiming, "_slots_left", lambda users: dict.fromkeys(users, 1 - running.count()))

@@ -13,7 +13,7 @@ from copilot.providers.base import Usage
 from copilot.providers.pricing import Cost
 from copilot.turns.finish import cancelled, failed
 from copilot.turns.progress import record_usage
-from tests.factories import Holder, events_of, give_up_worker, hold, journal_of, kinds_of, make_running
+from tests.factories import Holder, events_of, give_up_worker, hold, journal_of, make_running
 
 pytestmark = pytest.mark.django_db
 
@@ -78,7 +78,8 @@ def test_a_call_runs_between_two_commits(holder: Holder) -> None:
 def test_a_call_without_output_says_why(holder: Holder, state: str, kind: str) -> None:
     (call,) = holder.step("demo_note")
     holder.settle(call, state, error="Because.")
-    assert kinds_of(holder.turn)[-1] == kind
+    last = events_of(holder.turn)[-1][1]
+    assert (last["type"], last.get("errorText") or last.get("reason")) == (kind, "Because.")
     row = ToolCall.objects.get()
     assert (row.state, row.error, row.output) == (state, "Because.", None)
 
@@ -156,8 +157,19 @@ def test_usage_is_a_fact_whoever_won(holder: Holder) -> None:
     cost = Cost(microdollars=5, source="provider")
     give_up_worker(holder.claim.turn_id)
     again = hold(holder.turn)
-    for who in (holder, again, again):
-        record_usage(claim=who.claim, step=1, model="demo/demo", usage=Usage(10, 3), cost=cost)
+    for who, call in ((holder, 1), (again, 1), (again, 3)):
+        record_usage(claim=who.claim, step=1, call=call, model="demo/demo", usage=Usage(10, 3), cost=cost)
     records = UsageRecord.objects.order_by("fence").values_list("fence", "input_tokens", "cost_microdollars")
     assert list(records) == [(1, 10, 5), (3, 20, 10)]
     assert (holder.session.input_tokens, holder.session.cost_microdollars) == (30, 15)
+
+
+def test_usage_that_is_recorded_again_counts_once(holder: Holder) -> None:
+    """The database may lose the connection after the commit: who waits for it cannot know, and tries again."""
+    cost = Cost(microdollars=5, source="provider")
+    for call in (1, 1, 2, 2, 1):
+        record_usage(claim=holder.claim, step=1, call=call, model="demo/demo", usage=Usage(10, 3), cost=cost)
+    record = UsageRecord.objects.get()
+    assert (record.input_tokens, record.output_tokens, record.cost_microdollars) == (20, 6, 10)
+    session = holder.session
+    assert (session.input_tokens, session.output_tokens, session.cost_microdollars) == (20, 6, 10)

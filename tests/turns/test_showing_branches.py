@@ -173,7 +173,7 @@ def test_sessions_from_before_there_were_branches_are_linked_in_order(session: S
     head = fresh(session).head
     Message.objects.update(parent=None)
     Session.objects.update(head=None)
-    importlib.import_module("copilot.migrations.0002_branches").link(apps, None)
+    importlib.import_module("copilot.migrations.0006_branches").link(apps, None)
     assert list(Message.objects.order_by("pk").values("pk", "parent")) == linked
     assert (fresh(session).head, fresh(empty).head) == (head, None)
     assert check() == []

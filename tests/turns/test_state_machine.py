@@ -53,7 +53,7 @@ class Turns(RuleBasedStateMachine):
         #: Accepted messages, in order, by session; withdrawn ones are taken out.
         self.accepted: dict[uuid.UUID, list[uuid.UUID]] = {session.id: [] for session in self.sessions}
         self.withdrawn: set[uuid.UUID] = set()
-        self.client_ids: list[tuple[Session, str, uuid.UUID]] = []
+        self.client_ids: list[tuple[Session, str, uuid.UUID, str]] = []
         self.open_parts: dict[int, str] = {}
         self.in_step: set[int] = set()
 
@@ -66,26 +66,26 @@ class Turns(RuleBasedStateMachine):
 
     # --- people ---------------------------------------------------------------------------
 
-    @rule(place=PLACES)
-    def submit(self, place: int) -> None:
+    @rule(place=PLACES, delivery=st.sampled_from(Message.Delivery.values))
+    def submit(self, place: int, delivery: str) -> None:
         session = self.sessions[place]
         client_id = uuid.uuid4().hex
         if session.turns.live().exists() and session.messages.queued().count() >= LIMITS.PENDING_MAX:
             with pytest.raises(Conflict, match="waiting already"):
                 accept(session, client_id, client_id=client_id)
             return
-        message = accept(session, client_id, client_id=client_id).message
+        message = accept(session, client_id, client_id=client_id, delivery=delivery).message
         self.accepted[session.id].append(message.id)
-        self.client_ids.append((session, client_id, message.id))
+        self.client_ids.append((session, client_id, message.id, delivery))
         self.find_zombies()
 
     @precondition(lambda self: self.client_ids)
     @rule(choice=CHOICE)
     def submit_again(self, choice: int) -> None:
-        session, client_id, message_id = self.client_ids[choice % len(self.client_ids)]
+        session, client_id, message_id, delivery = self.client_ids[choice % len(self.client_ids)]
         if message_id in self.withdrawn:
             return
-        again = accept(session, client_id, client_id=client_id)
+        again = accept(session, client_id, client_id=client_id, delivery=delivery)
         assert again.repeated
         assert again.message.id == message_id
 
@@ -162,6 +162,21 @@ class Turns(RuleBasedStateMachine):
             self.close(holder)
             holder.step(*["calculator"] * calls)
             self.in_step.discard(id(holder))
+
+    @rule(choice=CHOICE)
+    def deliver_into_the_turn(self, choice: int) -> None:
+        holder = self.holder(choice)
+        if holder is None or id(holder) in self.in_step or open_calls(holder):
+            return
+        stopping = holder.turn.stop_requested_at is not None
+        waiting = list(holder.session.messages.queued())
+        found = holder.deliver()
+        delivered = [message.id for message in found.messages] if found else []
+        assert delivered == [message.id for message in waiting[: len(delivered)]], "in typing order"
+        left = waiting[len(delivered) :]
+        if not stopping:
+            assert not left or left[0].delivery == "next"
+            assert not any(message.delivery == "interrupt" for message in left)
 
     @rule(choice=CHOICE, which=CHOICE)
     def begin_call(self, choice: int, which: int) -> None:

@@ -100,6 +100,23 @@ def test_a_turn_over_its_time_fails(settings: Settings) -> None:
     assert (over.turn.status, over.turn.outcome, under.turn.status) == ("failed", "timeout", "running")
 
 
+def test_earlier_stretches_of_a_turn_count_towards_its_time(settings: Settings) -> None:
+    settings.TURN_MAX_SECONDS = 100
+    over, under = make_running(), make_running()
+    for holder, running_ms in ((over, 111_000), (under, 109_000)):
+        backdate(holder.turn, claimed_at=timedelta(seconds=20))
+        Turn.objects.filter(pk=holder.claim.turn_id).update(running_ms=running_ms)
+    assert sweep() == {"over_time": 1}
+    assert (over.turn.status, under.turn.status) == ("failed", "running")
+
+
+def test_the_time_of_a_turn_has_no_pauses(settings: Settings) -> None:
+    settings.TURN_MAX_SECONDS = 100
+    holder = make_running()
+    backdate(holder.turn, created_at=timedelta(hours=2), started_at=timedelta(hours=2))
+    assert sweep() == {}
+
+
 def test_a_turn_that_no_worker_heard_of_is_told_again_and_more_rarely(told: list[uuid.UUID]) -> None:
     turn = make_turn()
     assert sweep() == {}, "it was told a moment ago"

@@ -102,7 +102,7 @@ class DrawnTool {
     while (this.root.children.length > 1) this.root.lastElementChild.remove();
     this.section("Input", part.input);
     this.section("Output", part.output);
-    this.section("Error", part.errorText);
+    this.section("Error", part.errorText ?? part.approval?.reason);
   }
 
   section(title, value) {

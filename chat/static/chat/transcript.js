@@ -233,10 +233,11 @@ function toolChange(chunk) {
     case "tool-output-available":
       return { state: chunk.preliminary ? "input-available" : "output-available", output: chunk.output };
     case "tool-input-error":
+      return { state: "output-error", input: chunk.input, errorText: chunk.errorText };
     case "tool-output-error":
       return { state: "output-error", errorText: chunk.errorText };
     case "tool-output-denied":
-      return { state: "output-denied", errorText: chunk.reason };
+      return { state: "output-denied", approval: { reason: chunk.reason } };
     case "tool-approval-request":
       return { state: "approval-requested" };
     default:

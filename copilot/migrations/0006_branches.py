@@ -16,7 +16,7 @@ def link(apps, schema_editor):
 
 class Migration(migrations.Migration):
 
-    dependencies = [("copilot", "0001_initial")]
+    dependencies = [("copilot", "0005_temporary_sessions")]
 
     operations = [
         migrations.AddField("session", "rewrites", models.PositiveIntegerField(db_default=0, default=0)),

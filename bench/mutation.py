@@ -1,0 +1,295 @@
+"""``python -m bench.mutation``: breaks the engine in one place at a time and looks whether a test notices.
+
+Each mutant runs in a fork of a process that has everything loaded: the code of one function is replaced there, and
+the tests that enter this function run, the quickest first, up to the first that fails. What no test notices is a
+survivor: it is printed, and written to ``bench/results/mutation.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import gc
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGETS = ("copilot/turns", "copilot/events", "approvals")
+TESTS = ("tests/turns", "tests/events", "tests/agent")
+RESULT = ROOT / "bench" / "results" / "mutation.json"
+#: Seconds after which a mutant counts as noticed: it hangs.
+PATIENCE = 120
+_FAILED = 1  # pytest's exit code
+
+_FLIPS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+#: Calls whose keywords are conditions and changes of rows.
+_QUERIES = {"filter", "exclude", "get", "update", "held_by"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One place to break: the ``number``-th of its file."""
+
+    file: str
+    number: int
+    function: str
+    line: int
+    what: str
+
+
+class _Sites(ast.NodeTransformer):
+    """Counts the places where a file can be broken, and breaks the wanted one."""
+
+    def __init__(self, wanted: int | None = None) -> None:
+        self.wanted = wanted
+        self.found: list[tuple[str, int, str]] = []
+        self._path: list[str] = []
+        self._function = ""
+
+    def _site(self, node: ast.AST, what: str, broken: Callable[[], Any]) -> Any:
+        """Note a place; return what stands there: the node, or what breaks it."""
+        if not self._function:
+            return node
+        self.found.append((self._function, getattr(node, "lineno", 0), what))
+        return ast.copy_location(broken(), node) if len(self.found) - 1 == self.wanted else node
+
+    def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            return self._visit_scope(node)
+        if isinstance(node, ast.arguments | ast.AnnAssign) and not getattr(node, "value", None):
+            return node  # defaults and annotations are no part of a function's code
+        node = self.generic_visit(node)
+        method = getattr(self, f"_break_{type(node).__name__}", None)
+        return method(node) if method else node
+
+    def _visit_scope(self, node: Any) -> Any:
+        self._path.append(node.name)
+        outermost = not isinstance(node, ast.ClassDef) and not self._function
+        if outermost:
+            self._function = ".".join(self._path)
+        node.body = [self.visit(statement) for statement in node.body]
+        if outermost:
+            self._function = ""
+        self._path.pop()
+        return node
+
+    def _break_Compare(self, node: ast.Compare) -> Any:
+        if type(node.ops[0]) not in _FLIPS:
+            return node
+        ops = [_FLIPS[type(node.ops[0])](), *node.ops[1:]]
+        return self._site(node, f"flip {ast.unparse(node)}", lambda: ast.Compare(node.left, ops, node.comparators))
+
+    def _break_BoolOp(self, node: ast.BoolOp) -> Any:
+        op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+        return self._site(node, f"and/or in {ast.unparse(node)}", lambda: ast.BoolOp(op, node.values))
+
+    def _break_UnaryOp(self, node: ast.UnaryOp) -> Any:
+        if not isinstance(node.op, ast.Not):
+            return node
+        return self._site(node, f"drop not in {ast.unparse(node)}", lambda: node.operand)
+
+    def _break_Constant(self, node: ast.Constant) -> Any:
+        if isinstance(node.value, bool):
+            return self._site(node, f"{node.value} to its contrary", lambda: ast.Constant(not node.value))
+        if isinstance(node.value, int):
+            value = node.value
+            return self._site(node, f"{value} to {value + 1}", lambda: ast.Constant(value + 1))
+        return node
+
+    def _break_If(self, node: ast.If) -> Any:
+        if isinstance(node.test, ast.Compare | ast.BoolOp | ast.UnaryOp):
+            return node
+        test = ast.UnaryOp(ast.Not(), node.test)
+        return self._site(
+            node, f"negate if {ast.unparse(node.test)}", lambda: ast.If(test, node.body, node.orelse)
+        )
+
+    def _break_Raise(self, node: ast.Raise) -> Any:
+        return self._site(node, f"drop {ast.unparse(node)}", ast.Pass)
+
+    def _break_Expr(self, node: ast.Expr) -> Any:
+        if isinstance(node.value, ast.Call | ast.Await):
+            return self._site(node, f"drop {ast.unparse(node)[:80]}", ast.Pass)
+        return node
+
+    def _break_Call(self, node: ast.Call) -> Any:
+        if not (isinstance(node.func, ast.Attribute) and node.func.attr in _QUERIES):
+            return node
+        result, function = node, node.func
+        for keyword in node.keywords:
+            fewer = ast.Call(function, node.args, [other for other in node.keywords if other is not keyword])
+            what = f"drop {keyword.arg}= from {function.attr}()"
+            result = self._site(result, what, lambda fewer=fewer: fewer)
+        return result
+
+
+def mutants_of(file: str) -> list[Mutant]:
+    """Return every place where a file can be broken."""
+    sites = _Sites()
+    sites.visit(ast.parse((ROOT / file).read_text()))
+    return [Mutant(file, number, *found) for number, found in enumerate(sites.found)]
+
+
+def apply(mutant: Mutant) -> None:
+    """Replace the code of the mutant's function, wherever this process holds it."""
+    path = ROOT / mutant.file
+    tree = _Sites(mutant.number).visit(copy.deepcopy(ast.parse(path.read_text())))
+    module = compile(ast.fix_missing_locations(tree), str(path), "exec")
+    [code] = [code for code in _codes(module) if code.co_qualname == mutant.function]
+    for function in [found for found in gc.get_objects() if isinstance(found, types.FunctionType)]:
+        old = function.__code__
+        if old.co_filename == str(path) and old.co_qualname == mutant.function:
+            function.__code__ = code
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+class Recorder:
+    """A pytest plugin: which tests enter which of the targets' functions, and how long each test takes."""
+
+    def __init__(self, files: set[str]) -> None:
+        self._files = files
+        self.entered: dict[str, dict[str, float]] = {}
+        self._now: set[str] = set()
+
+    def _enter(self, frame: types.FrameType, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code.co_filename in self._files:
+            outermost = frame.f_code.co_qualname.split(".<locals>")[0]
+            self._now.add(f"{frame.f_code.co_filename}:{outermost}")
+
+    def pytest_runtest_setup(self) -> None:
+        self._now = set()
+        threading.setprofile(self._enter)
+        sys.setprofile(self._enter)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" and report.passed:
+            for name in self._now:
+                self.entered.setdefault(name, {})[report.nodeid] = report.duration
+
+
+def _pytest(arguments: list[str], *plugins: Any) -> int:
+    import pytest
+
+    quiet = ["-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:randomly", "-n", "0", "--tb", "no"]
+    kept = "not scaled and not process and not browser"
+    return int(pytest.main([*quiet, "-m", kept, *arguments], plugins=list(plugins)))
+
+
+def _in_fork(work: Callable[[], int], patience: float) -> int | None:
+    """Run ``work`` in a fork and return its exit code; None when it took longer than ``patience`` seconds."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp(prefix="mutant-")
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+        try:
+            os._exit(work())
+        except BaseException:  # noqa: BLE001 - nothing of the parent's may run in the child
+            os._exit(_FAILED)
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+def record(files: set[str]) -> dict[str, dict[str, float]]:
+    """Run the tests once, unbroken, and return which of them enter each function.
+
+    The few that fail because they are watched, and so are slow, are left out.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "entered.json"
+
+        def work() -> int:
+            recorder = Recorder(files)
+            code = _pytest(list(TESTS), recorder)
+            found.write_text(json.dumps(recorder.entered))
+            return code
+
+        _in_fork(work, 1800)
+        entered: dict[str, dict[str, float]] = json.loads(found.read_text())
+        return entered
+
+
+def try_out(mutant: Mutant, entered: dict[str, dict[str, float]]) -> str:
+    """Return what became of a mutant: noticed, survived, or untested when no test enters its function."""
+    tests = entered.get(f"{ROOT / mutant.file}:{mutant.function}", {})
+    if not tests:
+        return "untested"
+
+    def work() -> int:
+        apply(mutant)
+        return _pytest(["-x", *sorted(tests, key=lambda test: tests[test])])
+
+    return "survived" if _in_fork(work, PATIENCE + 3 * sum(tests.values())) == 0 else "noticed"
+
+
+def main() -> None:
+    """Try out all mutants or a sample; print and store the survivors."""
+    parser = argparse.ArgumentParser(prog="python -m bench.mutation", description=__doc__)
+    parser.add_argument("targets", nargs="*", default=TARGETS, help="files or folders")
+    parser.add_argument("--sample", type=int, help="only so many, drawn by chance")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings_test")
+    sys.path.insert(0, str(ROOT))
+    import django
+
+    django.setup()
+    paths = [found for target in args.targets for found in _files(ROOT / target)]
+    files = [str(path.relative_to(ROOT)) for path in paths]
+    mutants = [mutant for file in files for mutant in mutants_of(file)]
+    if args.sample and args.sample < len(mutants):
+        mutants = sorted(
+            random.Random(args.seed).sample(mutants, args.sample), key=lambda each: (each.file, each.number)
+        )
+    print(f"{len(mutants)} mutants in {len(files)} files", flush=True)
+    entered = record({str(path) for path in paths})
+    outcomes: dict[str, list[Mutant]] = {"noticed": [], "survived": [], "untested": []}
+    for mutant in mutants:
+        outcome = try_out(mutant, entered)
+        outcomes[outcome].append(mutant)
+        if outcome != "noticed":
+            print(f"{outcome}: {mutant.file}:{mutant.line} {mutant.function}: {mutant.what}", flush=True)
+    counts = {name: len(found) for name, found in outcomes.items()}
+    print(counts)
+    RESULT.parent.mkdir(exist_ok=True)
+    kept = {name: [asdict(each) for each in outcomes[name]] for name in ("survived", "untested")}
+    RESULT.write_text(json.dumps({"counts": counts, **kept}, indent=1) + "\n")
+
+
+def _files(path: Path) -> list[Path]:
+    found = [path] if path.is_file() else sorted(path.glob("*.py"))
+    return [file for file in found if "def " in file.read_text()]
+
+
+if __name__ == "__main__":
+    main()
