@@ -79,7 +79,8 @@ def session_snapshot(session: Session) -> Object:
 def session_detail(session: Session) -> Object:
     """Return the snapshot with the newest messages: everything that an open page shows."""
     snapshot = session_snapshot(session)
-    return {**snapshot, "messages": message_objects(selectors.messages_page(session))}
+    page = selectors.messages_page(session)
+    return {**snapshot, "messages": message_objects(page.messages, page.branches)}
 
 
 # --- messages --------------------------------------------------------------------------------
@@ -92,14 +93,9 @@ def message_object(message: Message) -> Object:
     return _message(message, selectors.branches_of([message]))
 
 
-def message_objects(page: selectors.MessagePage) -> list[Object]:
-    """Return the messages of a page, without a query."""
-    return [_message(message, page.branches) for message in page.messages]
-
-
-def delivered_object(message: Message) -> Object:
-    """Return a message that gets its place this moment: there is no other branch there yet. Without a query."""
-    return _message(message)
+def message_objects(messages: Iterable[Message], branches: selectors.Branches | None = None) -> list[Object]:
+    """Return messages that have a place in the transcript, with the branches that are known of them; no query."""
+    return [_message(message, branches) for message in messages]
 
 
 def queued_objects(waiting: Iterable[Message]) -> list[Object]:

@@ -46,7 +46,7 @@ class SessionMessagesView(ApiView):
         last = page.messages[-1].seq if page.messages else max(0, (before or 0) - 1)
         return Response(
             {
-                "results": objects.message_objects(page),
+                "results": objects.message_objects(page.messages, page.branches),
                 "next": link(request, before=None, after=last) if page.has_newer else None,
                 "previous": link(request, after=None, before=first) if page.has_older else None,
             }

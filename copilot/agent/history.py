@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from django.db.models import QuerySet
@@ -93,14 +94,16 @@ def _before(session_id: Any, seq: Any) -> QuerySet[Message]:
 
 def _of_user(message: Message) -> list[ModelMessage]:
     about = prompt.note(message.created_at, message.options, meanwhile=message.after_step is not None)
-    parts = (TextPart(prompt.escape(message.text)), TextPart(about))
-    interrupts = message.delivery == Message.Delivery.INTERRUPT
-    return [ModelMessage("user", parts, after_step=message.after_step, interrupts=interrupts)]
+    return [ModelMessage("user", (TextPart(prompt.escape(message.text)), TextPart(about)))]
 
 
 def followups(messages: Iterable[Message]) -> list[ModelMessage]:
     """Return messages that were delivered into the present turn."""
-    return [view for message in messages for view in _of_user(message)]
+    return [
+        replace(view, after_step=message.after_step, interrupts=message.delivery == Message.Delivery.INTERRUPT)
+        for message in messages
+        for view in _of_user(message)
+    ]
 
 
 def messages_after_step(turn_id: uuid.UUID, step: int) -> list[ModelMessage]:

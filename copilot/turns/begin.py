@@ -112,7 +112,7 @@ def do_place(session: Session, message: Message) -> None:
 
 
 def do_unplace(session: Session, message: Message) -> None:
-    """Take the last shown message out of the branch again, before it is deleted. Its place stays empty.
+    """Take the last shown message out of the branch again, before it is deleted or placed anew.
 
     Under the same conditions as ``do_place``.
     """

@@ -217,7 +217,9 @@ def _sent_as(session: Session, client_id: str | None) -> Message | None:
 def _asked_before(session: Session, answer: Message, digest: str) -> Accepted:
     """Return what became of an answer that was asked for under the same ``client_id``."""
     earlier = do_find_earlier(session, answer, digest)
-    [question] = session.messages.filter(pk__in=[answer.parent])
+    question = answer
+    while question.turn_id == answer.turn_id:  # what was delivered into the turn may stand between them
+        [question] = session.messages.filter(pk__in=[question.parent])
     return Accepted(question, earlier.turn, repeated=True, branched=True)
 
 

@@ -20,8 +20,8 @@ from copilot.events.log import EventBatch, StaleTurn, read_events
 from copilot.models import Message, Session, Turn
 from copilot.models.message import MessageQuerySet, open_answer_of, queued_in
 from copilot.models.session import locked_session
-from copilot.objects import delivered_object
-from copilot.turns.begin import do_open_answer, do_place, do_touch_session
+from copilot.objects import message_objects
+from copilot.turns.begin import do_open_answer, do_place, do_touch_session, do_unplace
 from copilot.turns.journal import journal, touch
 
 
@@ -78,8 +78,8 @@ def deliver_followups(
     for message in messages:
         message.turn, message.state, message.after_step = turn, Message.State.DONE, step
         message.save(update_fields=["turn", "seq", "parent", "state", "after_step"])
-        delivered = {"message": delivered_object(message), "next_message_id": str(answer.id)}
-        batch.append(schema.data("pending", delivered))
+        [shown] = message_objects([message])
+        batch.append(schema.data("pending", {"message": shown, "next_message_id": str(answer.id)}))
     touch(turn_id, fence, sealed_seq=batch.seq, progress_at=db_now(), interrupt_id=None)
     do_touch_session(session)
     journal(turn_id, "delivered", messages=[str(message.id) for message in messages], step=step, seq=batch.seq)
@@ -113,11 +113,11 @@ def _give_places(session: Session, turn: Turn, batch: EventBatch, messages: Sequ
         following = do_open_answer(session, turn)
         insert(following)
         return following
-    # Its place is that of the first message now; who is shown behind whom is unique, so it goes first.
-    messages[0].seq, messages[0].parent = answer.seq, answer.parent
-    session.head = messages[0].pk
-    for message in messages[1:]:
+    # It gives back its place, and takes one behind them.
+    assert answer.seq is not None  # noqa: S101 - the last one that has a place
+    session.next_seq = answer.seq
+    do_unplace(session, answer)
+    for message in (*messages, answer):
         do_place(session, message)
-    do_place(session, answer)
     answer.save(update_fields=["seq", "parent"])
     return answer
