@@ -115,7 +115,8 @@ class Follower:
     """
 
     def __init__(self, stack: Stack, key: str, session: str, *, html: bool = False, origin: str = "") -> None:
-        self._url = f"ws://127.0.0.1:{stack.port}/ws/sessions/{session}/"
+        self._stack = stack
+        self._session = session
         self._key = key
         self._html = html
         self._turn = ""
@@ -125,6 +126,10 @@ class Follower:
         self.arrived: list[tuple[float, str, Row]] = []
         self.frames: list[dict[str, Any]] = []
         self.connections = 0
+
+    def port(self) -> int:
+        """Say which web process the next connection goes to."""
+        return self._stack.port
 
     async def run(self) -> None:
         """Follow for ever, from the last seq after each interruption."""
@@ -136,8 +141,9 @@ class Follower:
 
     async def _follow(self) -> None:
         headers = {"Authorization": f"Bearer {self._key}"}
+        url = f"ws://127.0.0.1:{self.port()}/ws/sessions/{self._session}/"
         async with connect(
-            self._url, additional_headers=headers, proxy=None, compression=None, open_timeout=10, close_timeout=1
+            url, additional_headers=headers, proxy=None, compression=None, open_timeout=10, close_timeout=1
         ) as socket:
             self.connections += 1
             await socket.send(json.dumps(self._wish()))

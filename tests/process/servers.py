@@ -145,6 +145,11 @@ class Stack:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def ports(self) -> list[int]:
+        """The port of every web process."""
+        return [self.port]
+
     def _open(self) -> None:
         raise NotImplementedError
 
@@ -329,6 +334,15 @@ class ScaledStack(Stack):
         self.web: list[Process] = []
         self.workers: list[Process] = []
         self._counts = (n_web, n_workers)
+        self._ports: list[int] = []
+
+    @property
+    def ports(self) -> list[int]:
+        return self._ports
+
+    def broker_url(self) -> str:
+        """Start what the processes reach Redis by, and return its URL."""
+        return self.redis.url
 
     def _open(self) -> None:
         name = databases.create()
@@ -336,7 +350,7 @@ class ScaledStack(Stack):
         self.redis = RedisServer(self.folder).start()
         self.processes.append(self.redis)
         self.data_dir.mkdir(exist_ok=True)
-        self.env |= {"DATABASE_URL": url_of(name), "REDIS_URL": self.redis.url}
+        self.env |= {"DATABASE_URL": url_of(name), "REDIS_URL": self.broker_url()}
         n_web, n_workers = self._counts
         for _ in range(n_web):
             self.add_web()
@@ -348,6 +362,7 @@ class ScaledStack(Stack):
     def add_web(self) -> Process:
         """Start a web process; the first one listens on ``port``."""
         port = free_port() if self.web else self.port
+        self._ports.append(port)
         options = ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"]
         self.web.append(self.add(f"web{len(self.web)}", "-m", "uvicorn", "config.asgi:application", *options))
         return self.web[-1]
