@@ -111,6 +111,7 @@ class Poller:
         self.turn = turn
         self.seen: list[Row] = []
         self.given_up = 0
+        self.done = asyncio.Event()
         self._server = server
 
     async def run(self) -> None:
@@ -126,6 +127,7 @@ class Poller:
                 continue
             if status == 200:
                 self.seen += [(event["seq"], event["chunk"]) for event in page["events"]]
+        self.done.set()
 
 
 class Tally:
@@ -299,7 +301,7 @@ class Person:
         for poller in self.pollers:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SETTLED_SECONDS):
-                    await self._done(poller)
+                    await poller.done.wait()
             found.seen[poller.turn].append(poller.seen)
         once = data_dir / "workspaces" / self._session / "once.txt"
         found.lines = once.read_text().splitlines() if once.exists() else []
@@ -309,11 +311,6 @@ class Person:
         with suppress(AssertionError):  # the verdict says what is missing
             await self.page.until_end(turn, SETTLED_SECONDS)
         return self.page.seen.get(turn, [])
-
-    @staticmethod
-    async def _done(poller: Poller) -> None:
-        while not (poller.seen and poller.seen[-1][1]["type"] in TERMINAL):
-            await asyncio.sleep(0.05)
 
 
 def endings(people: list[Evidence]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What a fault run must leave behind. Each check gets plain data and yields a sentence for each way it is broken."""
+"""What a fault run must leave behind. Each check gets plain data and yields a sentence for each broken promise."""
 
 from __future__ import annotations
 
