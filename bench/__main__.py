@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import random
 import signal
 import sys
 import time
@@ -12,7 +13,20 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any
 
-from bench import aio, capacity, client, dispatch, procs, recovery, replay, report, stacks, throughput
+from bench import (
+    aio,
+    capacity,
+    client,
+    dispatch,
+    faults,
+    procs,
+    recovery,
+    replay,
+    report,
+    stacks,
+    stops,
+    throughput,
+)
 from bench.stacks import Stack
 
 Parts = dict[str, Any]
@@ -25,6 +39,8 @@ _QUICK = {
     "live": 25,
     "turns": 30,
     "idle": 5.0,
+    "faults": faults.QUICK,
+    "stops": {"repeats": 1, "count": 3},
 }
 _FULL = {
     "levels": throughput.LEVELS,
@@ -33,6 +49,8 @@ _FULL = {
     "live": 100,
     "turns": 200,
     "idle": 60.0,
+    "faults": faults.FULL,
+    "stops": {"repeats": 5, "count": 10},
 }
 
 
@@ -48,6 +66,7 @@ class Runner:
         self.provider = provider
         self.size: dict[str, Any] = {**_FULL, "repeats": args.repeats, **(_QUICK if args.quick else {})}
         self.workers = args.workers
+        self.seed = args.seed
         self.parts: Parts = {}
 
     def stack(self, workers: int | None = None) -> AbstractContextManager[Stack]:
@@ -119,6 +138,24 @@ class Runner:
         repeats = max(3, self.size["repeats"])
         self._measure({"replay": lambda stack: replay.replay(stack, repeats=repeats)})
 
+    def part_f(self) -> None:
+        """Everything breaks while people work; messages at the very end of turns."""
+        for name, part in faults.PARTS.items():
+            self.parts[name] = aio.run(part(self.kind, self.size["faults"], self.seed))
+            report.show(name, self.parts[name])
+
+    def part_g(self) -> None:
+        """Stops in every state; scaled out also without Redis."""
+        with stops.stack(self.kind, self.provider) as (stack, cut):
+            aio.run(_warm(stack))
+            self.parts["stops"] = aio.run(stops.stops(stack, **self.size["stops"]))
+            report.show("stops", self.parts["stops"])
+            if cut is not None:
+                cut()
+                few = {**self.size["stops"], "count": 3, "by": ["turn"]}
+                self.parts["stops_without_redis"] = aio.run(stops.stops(stack, **few))
+                report.show("stops_without_redis", self.parts["stops_without_redis"])
+
 
 async def _warm(stack: Stack) -> None:
     """Run one turn: it waits for the workers to be there, and nothing measured is a first time."""
@@ -130,9 +167,10 @@ async def _warm(stack: Stack) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--stack", choices=["embedded", "scaled", "both"], default="both")
-    parser.add_argument("--only", default="a,b,c,d,e", help="parts to run, e.g. a,c (see bench/README.md)")
+    parser.add_argument("--only", default="a,b,c,d,e,f,g", help="parts to run, e.g. a,c (see bench/README.md)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1, help="worker processes of the scaled-out stack")
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="the fault run's plan (part f)")
     parser.add_argument("--quick", action="store_true", help="small sizes, nothing written: does it run at all?")
     return parser.parse_args()
 
@@ -142,7 +180,7 @@ def main() -> None:
     args = _arguments()
     # A bench that is told to end must still stop its servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    wanted = "".join(letter for letter in "abcde" if letter in args.only)
+    wanted = "".join(letter for letter in "abcdefg" if letter in args.only)
     bad = False
     busy = os.getloadavg()[0]
     if busy > 0.3:

@@ -1,9 +1,10 @@
 """A local HTTP server that streams chat completions like a model provider, at an exact pace.
 
 The last user message says what to stream: ``tokens=200 rate=100`` is 200 chunks at 100 a second. Chunk ``i`` is
-due ``i / rate`` seconds after the request; each chunk carries one token. The first token is a stamp with the time
-of the schedule's start on the machine's monotonic clock (see ``bench.tokens``), so that whoever receives a token
-knows when it was due, whatever stood between.
+due ``i / rate`` seconds after the request; each chunk carries one token. ``think tokens=…`` streams reasoning
+instead of text, and ``silent tokens=…`` accepts the request and says nothing at all. The first token is a stamp
+with the time of the schedule's start on the machine's monotonic clock (see ``bench.tokens``), so that whoever
+receives a token knows when it was due, whatever stood between.
 
 It runs as a process of its own, and everything it sends is made beforehand: it shares the machine with what it
 measures. ``GET /stats`` tells how many requests it served and how late it was itself.
@@ -23,7 +24,7 @@ from typing import cast
 from bench.aio import run
 from bench.tokens import stamp, word
 
-_WANTED = re.compile(rb"tokens=(\d+) rate=([\d.]+)")
+_WANTED = re.compile(rb"(silent |think )?tokens=(\d+) rate=([\d.]+)")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -46,8 +47,8 @@ def _framed(data: bytes) -> bytes:
 
 
 @cache
-def _token(index: int) -> bytes:
-    return _event({"content": word(index)})
+def _token(index: int, field: str = "content") -> bytes:
+    return _event({field: word(index)})
 
 
 _ROLE = _event({"role": "assistant", "content": ""})
@@ -73,6 +74,7 @@ class Connection(asyncio.Protocol):
         self._start = 0.0
         self._usage = False
         self._busy = False
+        self._field = "content"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -119,12 +121,16 @@ class Connection(asyncio.Protocol):
 
     def _start_stream(self, body: bytes) -> None:
         wanted = _WANTED.findall(body)
-        self._count, self._rate = (int(wanted[-1][0]), float(wanted[-1][1])) if wanted else (20, 100.0)
+        how, count, rate = wanted[-1] if wanted else (b"", b"20", b"100")
+        self._count, self._rate = int(count), float(rate)
         self._usage = b"include_usage" in body
         self._sent, self._busy = 0, True
         self._start = time.monotonic()
         _Stats.requests += 1
-        first = _event({"content": stamp(self._start)})
+        if how == b"silent ":
+            return  # until the client hangs up
+        self._field = "reasoning_content" if how else "content"
+        first = _event({self._field: stamp(self._start)})
         self._transport.write(_HEAD + _ROLE + first)
         self._sent = 1
         self._wait()
@@ -146,7 +152,7 @@ class Connection(asyncio.Protocol):
             _Stats.late_sum += late * (upto - self._sent)
             _Stats.late_max = max(_Stats.late_max, late)
             _Stats.tokens += upto - self._sent
-            self._transport.write(b"".join(map(_token, range(self._sent, upto))))
+            self._transport.write(b"".join(_token(index, self._field) for index in range(self._sent, upto)))
             self._sent = upto
         if self._sent >= self._count:
             self._finish()

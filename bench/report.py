@@ -134,6 +134,49 @@ def _replay(part: dict[str, Any]) -> str:
     return table([f"{part['events']} events", "best ms", "median ms", "whole"], rows)
 
 
+def _faults(part: dict[str, Any]) -> str:
+    heads = {
+        "faults": "injected",
+        "people": "people",
+        "turns": "turns ended",
+        "messages": "messages",
+    }
+    rows = [[head, ", ".join(f"{what} **{n}**" for what, n in part[key].items())] for key, head in heads.items()]
+    wrong = "\n".join(f"- {sentence}" for sentence in part["wrong"])
+    count = sum(part["turns"].values())
+    return (
+        f"{count} turns in {part['seconds']:.0f} s, seed {part['seed']}, {part['rollbacks']} "
+        f"rollbacks: **{len(part['wrong'])} promises broken**.\n\n"
+        + table(["", ""], rows)
+        + f"\n\n{wrong}".rstrip()
+    )
+
+
+def _rounds(part: dict[str, Any]) -> str:
+    met = ", ".join(f"{what} {n}" for what, n in part["met"].items())
+    return (
+        f"{part['counted']} messages sent within 50 ms of a turn's end (of {part['tried']} tries): {met}. "
+        f"**{len(part['wrong'])}** lost, doubled or out of order."
+    )
+
+
+def _stops(part: dict[str, Any]) -> str:
+    rows = []
+    for state, ways in part["states"].items():
+        for by, found in ways.items():
+            pair = [
+                f"{_ms(found[key].get('p50'))} / {_ms(found[key].get('p99'))}"
+                for key in ("ended_ms", "answered_ms")
+            ]
+            rows.append([state, "yes" if by == "turn" else "no", *pair, _ms(found["worst_p99_ms"])])
+    head = ["state", "turn id", "ended p50 / p99 ms", "answered p50 / p99 ms", "worst ended p99 ms"]
+    return (
+        "From the request to the end of the turn by the database's clock, and to the answer, which comes after "
+        f"the commit; {part['count']} stops a run, the best of {part['repeats']} runs. "
+        f"{len(part['wrong'])} went wrong.\n\n" + table(head, rows)
+    )
+
+
 _TITLES = {
     "throughput": ("Throughput", _throughput),
     "lag": ("Added lag", _lag),
@@ -144,6 +187,10 @@ _TITLES = {
     "idle": ("Idle", _idle),
     "recovery": ("Recovery", _recovery),
     "replay": ("Replay", _replay),
+    "faults": ("Fault run", _faults),
+    "close_rounds": ("Messages at the end of turns", _rounds),
+    "stops": ("Stops", _stops),
+    "stops_without_redis": ("Stops without Redis", _stops),
 }
 
 

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -247,9 +247,13 @@ def _redis() -> Iterator[str]:
 
 
 @contextmanager
-def scaled(provider: str, *, workers: int = 1, **env: str) -> Iterator[Stack]:
-    """Run one web process and ``workers`` worker processes on PostgreSQL and Redis, in a fresh database."""
-    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name, _database() as url, _redis() as broker:
+def scaled(provider: str, *, workers: int = 1, redis_url: str = "", **env: str) -> Iterator[Stack]:
+    """Run one web process and ``workers`` worker processes on PostgreSQL and Redis, in a fresh database.
+
+    ``redis_url`` names a Redis of the caller's own, which may break it.
+    """
+    emptied = nullcontext(redis_url) if redis_url else _redis()
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name, _database() as url, emptied as broker:
         folder, port = Path(name), free_port()
         (folder / "data").mkdir()
         environment = _environment(folder, provider, DATABASE_URL=url, REDIS_URL=broker, **env)
