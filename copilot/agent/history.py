@@ -120,6 +120,8 @@ def _shown_result(part: dict[str, Any]) -> ToolResultPart:
         return ToolResultPart(part["toolCallId"], part["toolName"], result_text(part.get("output")))
     reason = part.get("errorText") or part.get("approval", {}).get("reason") or "This call was refused."
     reason = prompt.escape(reason)
+    if part.get("output"):
+        reason += f"\nUntil then it had put out:\n{result_text(part['output'])}"
     return ToolResultPart(part["toolCallId"], part["toolName"], reason, is_error=True)
 
 
