@@ -25,7 +25,7 @@ lint: $(VENV)/.dev ## format, lint, types, import rules, missing migrations
 	$(VENV)/bin/lint-imports --no-logo
 	$(PY) manage.py makemigrations --check --dry-run --settings config.settings_test
 
-bench: $(VENV)/.dev ## the benchmark (a quarter of an hour; not part of the tests)
+bench: $(VENV)/.dev ## the benchmark (more than half an hour; not part of the tests)
 	@exec $(PY) -m bench
 
 check: lint test ## what CI runs
