@@ -49,6 +49,8 @@ LEAVE_TOOLS_SECONDS = 8.0
 LEAVE_SECONDS = 9.5
 #: Seconds for which a turn on probation has the process for itself.
 ALONE_SECONDS = 10.0
+#: Seconds between two looks for stops and interrupts while hints do not pass: nobody waits for the heartbeat.
+LOOK_SECONDS = 0.15
 
 
 class Worker:
@@ -279,7 +281,7 @@ class Worker:
 
     def _beat(self) -> None:
         """Renew the leases, but only while the loop answers: a hung loop must lose its turns."""
-        while not self._ended.wait(settings.TURN_HEARTBEAT_SECONDS):
+        while not self._until_next_beat():
             asked = time.monotonic()
             self.loop.call_soon_threadsafe(self._answer, asked)
             if asked - self._pong > settings.TURN_LEASE_SECONDS:
@@ -291,6 +293,35 @@ class Worker:
                 logger.warning("heartbeat failed", extra={"action": "heartbeat_failed", "error": repr(error)})
             finally:
                 release_connections()
+
+    def _until_next_beat(self) -> bool:
+        """Wait; look for what is wanted meanwhile if no hint would tell. Return whether the last beat is over."""
+        publish.knock()
+        due = time.monotonic() + settings.TURN_HEARTBEAT_SECONDS
+        while (left := due - time.monotonic()) > 0:
+            if self._ended.wait(min(left, LOOK_SECONDS)):
+                return True
+            if not publish.passing() and self.live:
+                self._look_for_wishes()
+        return self._ended.is_set()
+
+    def _look_for_wishes(self) -> None:
+        try:
+            wanted = leases.wishes(self.id, list(self.live))
+        except Exception as error:  # noqa: BLE001 - the next look or beat finds them
+            logger.debug("no look for wishes", extra={"action": "wishes_unread", "error": repr(error)})
+            return
+        finally:
+            release_connections()
+        for turn_id, wish in wanted.items():
+            if live := self.live.get(turn_id):
+                self._heed(live, wish)
+
+    def _heed(self, live: LiveTurn, wish: leases.Wish) -> None:
+        if wish.stop_reason:
+            self.loop.call_soon_threadsafe(live.interrupt, "stop", wish.stop_reason)
+        elif wish.interrupt_id:
+            self.loop.call_soon_threadsafe(live.cut_step, wish.interrupt_id)
 
     def _answer(self, asked: float) -> None:
         self._pong = time.monotonic()
@@ -311,10 +342,8 @@ class Worker:
         for turn in live:
             if turn.id not in held:
                 self.loop.call_soon_threadsafe(turn.interrupt, "stale")  # taken over, or deleted
-            elif reason := held[turn.id].stop_reason:
-                self.loop.call_soon_threadsafe(turn.interrupt, "stop", reason)
-            elif message_id := held[turn.id].interrupt_id:
-                self.loop.call_soon_threadsafe(turn.cut_step, message_id)
+            else:
+                self._heed(turn, held[turn.id])
 
 
 _current: Worker | None = None

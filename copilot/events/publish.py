@@ -20,6 +20,8 @@ from copilot.events.schema import Chunk
 logger = logging.getLogger(__name__)
 
 WORKERS = "workers"
+#: A group that nobody joins.
+NOBODY = "nobody"
 
 #: Hints that wait for the layer; more than this are dropped, readers find the rows anyway.
 QUEUE_MAX = 10_000
@@ -30,6 +32,7 @@ Hint = tuple[str, dict[str, Any]]
 _loop: asyncio.AbstractEventLoop | None = None
 _queue: deque[Hint] = deque(maxlen=QUEUE_MAX)
 _sender: asyncio.Task[None] | None = None
+_passing = True
 
 
 def turn_group(turn_id: object) -> str:
@@ -85,6 +88,16 @@ def interrupted(turn_id: object, message_id: object) -> None:
     _send([(WORKERS, {"type": "turn.interrupted", "turn": str(turn_id), "message": str(message_id)})])
 
 
+def knock() -> None:
+    """Send a hint to nobody, so that ``passing`` tells how things are now."""
+    _send([(NOBODY, {"type": "knock"})])
+
+
+def passing() -> bool:
+    """Whether the last hint of this process could be sent."""
+    return _passing
+
+
 def _turn_hint(turn_id: object, events: Sequence[tuple[int | None, Chunk]]) -> Hint:
     return turn_group(turn_id), {"type": "turn.events", "turn": str(turn_id), "events": list(events)}
 
@@ -109,14 +122,17 @@ def _enqueue(hints: list[Hint], sent_at: float, on_sent: Callable[[float], None]
 
 
 async def _send_queue() -> None:
+    global _passing
     layer: Any = get_channel_layer()  # the settings always name one
     while _queue:
         group, message = _queue.popleft()
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 await layer.group_send(group, message)
+            _passing = True
         except Exception as error:  # noqa: BLE001 - whatever a layer raises: lost hints heal by themselves
             logger.debug(
                 "hints lost", extra={"action": "hints_lost", "count": len(_queue) + 1, "error": repr(error)}
             )
             _queue.clear()
+            _passing = False

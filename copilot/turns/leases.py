@@ -63,6 +63,12 @@ def renew(
     )
     if not live:
         return {}
+    return wishes(worker_id, live)
+
+
+def wishes(worker_id: uuid.UUID, live: Sequence[uuid.UUID]) -> dict[uuid.UUID, Wish]:
+    """Return those of these turns that the worker holds, and what is wanted of each."""
+    held = Turn.objects.filter(status=Turn.Status.RUNNING, worker=worker_id, pk__in=live)
     rows = held.values_list("pk", "stop_requested_at", "stop_reason", "interrupt_id")
     return {
         pk: Wish((reason or "stopped") if stop_at else None, interrupt_id)

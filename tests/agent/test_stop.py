@@ -7,12 +7,14 @@ import time
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from common.db import db
 from copilot.agent import loop
 from copilot.diagnostics import invariants
 from copilot.events import publish
 from copilot.models import Message, ToolCall, Turn
+from copilot.turns import cancel
 from copilot.turns.cancel import CancelResult, cancel_turn, request_stop
 from tests.factories import accept, answer_of, events_of, fresh, kinds_of
 from tests.harness import Crew
@@ -112,6 +114,21 @@ async def test_a_stop_that_no_hint_tells_is_heard_by_the_heartbeat(
     await crew.until(turn, "start-step")
     result, ended = await stop(crew, turn)
     assert (result.confirmed, ended.outcome) == (True, "stopped")
+
+
+@pytest.mark.parametrize("passing", [pytest.param(False, id="looked for"), pytest.param(True, id="control")])
+async def test_while_hints_do_not_pass_a_stop_does_not_wait_for_the_heartbeat(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch, settings: Settings, passing: bool
+) -> None:
+    turn = await crew.send("/sleep 60")
+    await crew.until(turn, "start-step")
+    settings.TURN_LEASE_SECONDS = settings.TURN_HEARTBEAT_SECONDS = 300.0
+    monkeypatch.setattr(publish, "stop_requested", lambda turn_id: None)
+    monkeypatch.setattr(publish, "passing", lambda: passing)
+    monkeypatch.setattr(cancel, "CONFIRM_SECONDS", 2.0)
+    await asyncio.sleep(0.2)  # on purpose: the last of the quick heartbeats is over, the long one has begun
+    result = await cancel_turn(user=turn.session.user, turn_id=turn.id)
+    assert (result.cancelled, result.confirmed) == (True, not passing)
 
 
 async def test_an_operators_stop_says_so(crew: Crew) -> None:

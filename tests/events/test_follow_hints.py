@@ -134,6 +134,28 @@ async def test_a_layer_that_fails_does_not_matter(holder: Holder, monkeypatch: p
     assert await follower == await log_of(holder)
 
 
+async def test_it_is_known_whether_hints_pass(hints: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails = True
+
+    class Layer:
+        async def group_send(self, group: str, message: dict[str, Any]) -> None:
+            if fails:
+                raise ConnectionError("no Redis")
+
+    async def knock() -> bool:
+        publish.knock()
+        await asyncio.sleep(0)
+        assert publish._sender is not None
+        await publish._sender
+        return publish.passing()
+
+    monkeypatch.setattr(publish, "get_channel_layer", Layer)
+    publish.set_loop(asyncio.get_running_loop())
+    assert not await knock()
+    fails = False
+    assert await knock()
+
+
 @pytest.mark.parametrize("where", ["new_channel", "group_add"])
 async def test_a_layer_that_swallows_a_cancellation_keeps_no_follower(
     holder: Holder, monkeypatch: pytest.MonkeyPatch, where: str

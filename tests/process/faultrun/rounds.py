@@ -1,6 +1,7 @@
 """Messages that are sent at the very moment at which a turn ends: answered by the next one, each exactly once.
 
-When a turn will end is learnt from those before it. A round counts when the message was sent within 50 ms of the
+When a turn will end is learnt from those before it, and so is how much sooner a message has to be sent to find it
+still there half of the time. A round counts when the message was sent within 50 ms of the
 end, before it or after; others are tried again.
 """
 
@@ -74,6 +75,7 @@ class _Lane:
         self._server = server
         self._rng = rng
         self._took = 0.15
+        self._sooner = 0.02
         self._typed = 0
 
     async def open(self) -> None:
@@ -86,12 +88,14 @@ class _Lane:
         began = time.time()
         first = await self._say()
         turn = first["turn"]["id"]
-        await asyncio.sleep(max(0, began + self._took + self._rng.uniform(-0.06, 0.03) - time.time()))
+        aim = began + self._took - self._sooner + self._rng.uniform(-0.02, 0.02)
+        await asyncio.sleep(max(0, aim - time.time()))
         sent = time.time()
         second = await self._say()
         ended = await self._ended(turn)
         end = datetime.fromisoformat(ended["finished_at"]).timestamp()
         self._took += 0.3 * (end - began - self._took)
+        self._sooner = min(CLOSE_SECONDS, max(0, self._sooner + (-0.004 if second["queued"] else 0.004)))
         later = second["turn"]["id"] if not second["queued"] else ended.get("next_turn")
         if later:
             await self._ended(later)
