@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 from channels.layers import get_channel_layer
+from django.db import connections
 
 from common.db import db
 from copilot import worker as working
@@ -78,17 +81,22 @@ async def test_a_follower_that_leaves_does_not_stop_the_turn(crew: Crew) -> None
     assert answer.text.endswith("w30")
 
 
-async def test_what_nobody_knows_is_passed_over(crew: Crew) -> None:
-    """Processes of another version run beside this one while it is being replaced."""
+async def test_what_nobody_knows_is_passed_over(crew: Crew, caplog: pytest.LogCaptureFixture) -> None:
+    """Processes of another version run beside this one while it is being replaced. Nobody misses a hint for it."""
+    caplog.set_level(logging.DEBUG, "copilot.events.listen")
     layer: Any = get_channel_layer()
     await crew.hire()
     turn = await crew.send("/words 1000 20")
     await crew.until(turn, "text-delta")
+    following = asyncio.create_task(crew.ended_log(turn))
+    await crew.until(turn, "text-delta", 2)
     for group in (publish.WORKERS, publish.turn_group(turn.id)):
         for new in ({"type": "something.new"}, {"type": "another.one", "turn": "x", "events": [["?"]]}):
             await layer.group_send(group, new)
     await crew.until(turn, "text-delta", 3)
     assert (await cancel_turn(user=turn.session.user, turn_id=turn.id)).confirmed
+    await following
+    assert [record for record in caplog.records if record.name == "copilot.events.listen"] == []
 
 
 async def test_the_end_is_told_when_it_is_stored_and_not_before(
@@ -97,10 +105,11 @@ async def test_the_end_is_told_when_it_is_stored_and_not_before(
     """Whoever sees the end and reads the turn must not find it running: a page would go and follow it again."""
     told: list[str] = []
     send = publish.publish_events
+    elsewhere = ThreadPoolExecutor(1)  # others do not see what this transaction has not committed yet
 
     def look(turn_id: uuid.UUID, events: Any) -> None:
         if any(chunk["type"] in ("finish", "error", "abort") for _, chunk in events):
-            told.append(Turn.objects.get(pk=turn_id).status)
+            told.append(elsewhere.submit(status_of, turn_id).result())
         send(turn_id, events)
 
     monkeypatch.setattr(publish, "publish_events", look)
@@ -110,6 +119,14 @@ async def test_the_end_is_told_when_it_is_stored_and_not_before(
     failed = await crew.say("/fail auth", turn.session)
     assert told == ["completed", "failed"]
     assert [(await db(kinds_of, each))[-1] for each in (turn, failed)] == ["finish", "error"]
+    elsewhere.shutdown()
+
+
+def status_of(turn_id: uuid.UUID) -> str:
+    try:
+        return Turn.objects.get(pk=turn_id).status
+    finally:
+        connections.close_all()
 
 
 async def test_a_follower_finds_the_turn_ended_with_its_last_event(crew: Crew) -> None:
