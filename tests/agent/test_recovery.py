@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+import uuid
 
 import pytest
-from django.db.models import F
 from pytest_django import Settings
 
 from common.db import db
@@ -15,8 +14,8 @@ from copilot.diagnostics import invariants
 from copilot.models import Session, ToolCall, Turn, UsageRecord, Worker
 from copilot.providers.base import ToolResultPart
 from copilot.turns.cancel import cancel_turn
-from copilot.turns.claim import PROBATION_ATTEMPT, PROBATION_PATIENCE, claim_waiting
-from tests.factories import accept, answer_of, events_of, fresh, kinds_of, make_session
+from copilot.turns.progress import FinishedStep, PlannedCall, commit_step
+from tests.factories import accept, answer_of, events_of, fresh, kinds_of, make_running, make_session
 from tests.harness import PATIENCE, Crew
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -87,12 +86,25 @@ async def test_a_call_that_must_not_happen_twice_does_not(crew: Crew, settings: 
 
 
 async def test_a_call_that_had_not_begun_is_run(crew: Crew, settings: Settings) -> None:
-    """Its intent is committed, but not that it began: it cannot have had its effect."""
-    await crew.hire()
+    """Its worker was lost between committing the step and beginning the call: it cannot have had its effect."""
     session = await db(make_session)
-    turn = await crew.send('/tool demo_once {"text": "hello"}\n/words 1', session)
-    await crew.ended(turn)
+    turn = await db(planned_only, session)
+    await crew.hire()
+    await crew.recover(turn)
+    ended = await crew.ended(turn)
+    assert (ended.status, await db(lambda: ToolCall.objects.get().state)) == ("completed", "done")
     assert await lines_of(session, settings, "once.txt") == ["hello"]
+    assert [request.step for request in crew.requests] == [2]
+
+
+def planned_only(session: Session) -> Turn:
+    """A turn whose worker has committed a call and not begun it."""
+    holder = make_running(session, '/tool demo_once {"text": "hello"}\n/words 1')
+    holder.begin()
+    call = PlannedCall(uuid.uuid4(), "p1", "demo_once", {"text": "hello"})
+    asked = {"type": "call", "id": "p1", "name": "demo_once", "arguments": call.arguments}
+    holder.write(commit_step, step=FinishedStep(1, "tool-calls", [asked], [call]))
+    return holder.turn
 
 
 async def test_an_idempotent_call_runs_again(crew: Crew) -> None:
@@ -359,56 +371,3 @@ async def test_turns_of_one_person_share_slots(crew: Crew, settings: Settings) -
         assert (await crew.ended(turn)).status == "completed"
     claimed = sorted([(turn.started_at, turn.finished_at) for turn in [await db(fresh, turn) for turn in turns]])
     assert claimed[2][0] >= min(end for _, end in claimed[:2])
-
-
-async def on_probation(crew: Crew) -> Turn:
-    """Return a turn that lost two workers and may run again."""
-    crew.workers[0].stopping = True
-    turn = await crew.send("/words 100 20")
-    await db(lambda: Turn.objects.filter(pk=turn.pk).update(attempt=PROBATION_ATTEMPT))
-    crew.workers[0].stopping = False
-    return turn
-
-
-async def test_a_turn_on_probation_waits_for_an_idle_process(crew: Crew) -> None:
-    await crew.hire()
-    busy = await crew.send("/words 1000 20")
-    await crew.until(busy, "text-delta")
-    turn = await on_probation(crew)
-    assert await db(lambda: claim_waiting(crew.workers[0].id, 5)) == []
-    [claim] = await db(lambda: claim_waiting(crew.workers[0].id, 5, idle=True))
-    assert (claim.turn_id, claim.alone) == (turn.id, True)
-
-
-async def test_it_does_not_wait_for_ever(crew: Crew) -> None:
-    await crew.hire()
-    turn = await on_probation(crew)
-    long = timedelta(seconds=PROBATION_PATIENCE + 1)
-    await db(lambda: Turn.objects.filter(pk=turn.pk).update(queued_at=F("queued_at") - long))
-    [claim] = await db(lambda: claim_waiting(crew.workers[0].id, 5))
-    assert (claim.turn_id, claim.alone) == (turn.id, False)
-
-
-async def test_beside_a_turn_on_probation_nothing_begins_until_it_has_ended(crew: Crew) -> None:
-    [here] = [await crew.hire()]
-    turn = await on_probation(crew)
-    crew.tell(turn.id)
-    await crew.until(turn, "text-delta")
-    other = await crew.send("/words 1")
-    await here.run_one()
-    assert (await crew.now(other)).status == "queued"
-    await crew.ended(turn)
-    assert (await crew.ended(other)).status == "completed"
-
-
-async def test_beside_a_turn_on_probation_others_begin_after_a_while(
-    crew: Crew, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(working, "ALONE_SECONDS", 0.2)
-    await crew.hire()
-    turn = await on_probation(crew)
-    crew.tell(turn.id)
-    await crew.until(turn, "text-delta")
-    other = await crew.send("/words 1")
-    assert (await crew.ended(other)).status == "completed"
-    assert (await crew.now(turn)).status == "running"
