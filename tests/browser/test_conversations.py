@@ -275,7 +275,10 @@ def test_scripts_in_messages_answers_tools_and_titles_are_only_text(
 
 def assert_inert(chat: ChatPage) -> None:
     """Assert that nothing of ``HOSTILE`` became more than text or a harmless link."""
-    inside = "#transcript :is(script, img, svg, style, iframe), [onerror], [onload], a[href^='javascript:' i]"
+    inside = (
+        "#transcript :is(script, img, style, iframe), #transcript svg:not(.foot-button > svg), "
+        "[onerror], [onload], a[href^='javascript:' i]"
+    )
     assert chat.page.locator(inside).count() == 0
     assert chat.page.evaluate("window.hacked") is None
     assert "<script>" in chat.questions.first.inner_text()
