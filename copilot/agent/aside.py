@@ -72,6 +72,7 @@ _under_way: Counter[Any] = Counter()
 class _Aside:
     """A side question with all that answering it needs."""
 
+    id: uuid.UUID
     user_id: uuid.UUID
     session_id: uuid.UUID
     #: As ``provider/name``; the request has the name alone.
@@ -123,7 +124,7 @@ def _prepare(user: Any, session_id: object, text: str) -> _Aside:
         effort=settings.COPILOT_EFFORT,
         max_output_tokens=settings.COPILOT_MAX_OUTPUT_TOKENS,
     )
-    return _Aside(user.pk, session.pk, model, request)
+    return _Aside(uuid.uuid4(), user.pk, session.pk, model, request)
 
 
 class SideAnswer:
@@ -135,6 +136,7 @@ class SideAnswer:
         self._out = _Out()
         self._wanted = asyncio.Event()
         self._shown = Transcript()
+        self._calls = 0
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._answer())
         self._task.add_done_callback(lambda _: _give_place_back(aside.user_id))
@@ -192,7 +194,7 @@ class SideAnswer:
                 await self._wanted.wait()
         except TimeoutError:
             return None  # the reader left before the first word
-        self._out.emit(schema.start(uuid.uuid4()))
+        self._out.emit(schema.start(self._aside.id))
         try:
             async with asyncio.timeout(settings.TURN_MAX_SECONDS) as limit:
                 reason = await self._say()
@@ -256,12 +258,13 @@ class SideAnswer:
                     raise
                 problem = error
             finally:
-                await self._record(request.step, stream.usage)
+                await self._record(stream.usage)
             self._out.emit(schema.status("retrying", attempt=tries + 1, reason=problem.code))
             await asyncio.sleep(backoff(tries, problem.retry_after))
 
-    async def _record(self, step: int, usage: Usage | None) -> None:
+    async def _record(self, usage: Usage | None) -> None:
         """Keep what was used, also of a call that was cut off."""
+        self._calls += 1
         if usage is None:
             return
         self._out.emit(
@@ -273,9 +276,10 @@ class SideAnswer:
             async with asyncio.timeout(RECORD_SECONDS):
                 await db_steady(
                     record_aside,
+                    aside=about.id,
+                    call=self._calls,
                     user_id=about.user_id,
                     session_id=about.session_id,
-                    step=step,
                     model=about.model,
                     usage=usage,
                     cost=price_call(about.model, usage),
