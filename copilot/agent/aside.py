@@ -66,6 +66,7 @@ RECORD_SECONDS = 10.0
 NO_TOOLS = "No tool was run: a side question is answered from the conversation alone."
 
 _under_way: Counter[Any] = Counter()
+_answers: set[SideAnswer] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,12 @@ async def begin_aside(*, user: Any, session_id: object, text: str) -> SideAnswer
     except BaseException:
         _give_place_back(user.pk)
         raise
+
+
+def end_asides() -> None:
+    """End every answer of this process, because it stops: their readers are told. On the loop."""
+    for answer in _answers:
+        answer.abort()
 
 
 def _give_place_back(user_id: object) -> None:
@@ -139,7 +146,12 @@ class SideAnswer:
         self._calls = 0
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._answer())
-        self._task.add_done_callback(lambda _: _give_place_back(aside.user_id))
+        _answers.add(self)
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        _answers.discard(self)
+        _give_place_back(self._aside.user_id)
 
     async def chunks(self, still_allowed: Callable[[], Awaitable[None]]) -> AsyncGenerator[Chunk | Beat, None]:
         """Yield the answer as it is made, a ``Beat`` when it is silent; exactly one terminal chunk comes last.
@@ -173,6 +185,10 @@ class SideAnswer:
         finally:
             self._task.cancel()
             await asyncio.wait([self._task])
+
+    def abort(self) -> None:
+        """Have the reader told that it ends here. On the loop."""
+        self._out.emit(schema.abort("stopped"))
 
     def leave(self) -> None:
         """End the model's call, if it goes on: nobody reads any more. From any thread."""

@@ -472,6 +472,18 @@ async def test_a_client_that_never_reads_asks_no_model(
     assert chunk["type"] == "abort"
 
 
+async def test_a_server_that_stops_tells_the_reader(
+    async_client: AsyncClient, session: Session, says: Callable[..., Scripted]
+) -> None:
+    model = says([Text("one"), 60.0])
+    reading = asyncio.create_task(body_of(await ask(async_client, session, "?")))
+    await model.streaming.wait()
+    asides.end_asides()
+    chunks = chunks_of(await reading)
+    assert (text_of(chunks), chunks[-1]) == ("one", {"type": "abort", "reason": "stopped"})
+    assert model.closed.is_set()
+
+
 async def test_two_at_once_and_not_three(
     async_client: AsyncClient, other_async_client: AsyncClient, session: Session, other_user: User
 ) -> None:
