@@ -37,6 +37,7 @@ class EditView(ApiView):
             "stale",
             "client_id_reused",
             "text_too_long",
+            "rate_limited",
             unsafe=True,
         ),
     )
@@ -70,6 +71,7 @@ class RegenerateView(ApiView):
             "stale",
             "client_id_reused",
             "text_too_long",
+            "rate_limited",
             unsafe=True,
         ),
     )

@@ -66,12 +66,14 @@ RECORD_SECONDS = 10.0
 NO_TOOLS = "No tool was run: a side question is answered from the conversation alone."
 
 _under_way: Counter[Any] = Counter()
+_answers: set[SideAnswer] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class _Aside:
     """A side question with all that answering it needs."""
 
+    id: uuid.UUID
     user_id: uuid.UUID
     session_id: uuid.UUID
     #: As ``provider/name``; the request has the name alone.
@@ -101,6 +103,12 @@ async def begin_aside(*, user: Any, session_id: object, text: str) -> SideAnswer
         raise
 
 
+def end_asides() -> None:
+    """End every answer of this process, because it stops: their readers are told. On the loop."""
+    for answer in _answers:
+        answer.abort()
+
+
 def _give_place_back(user_id: object) -> None:
     _under_way[user_id] -= 1
     if not _under_way[user_id]:
@@ -123,7 +131,7 @@ def _prepare(user: Any, session_id: object, text: str) -> _Aside:
         effort=settings.COPILOT_EFFORT,
         max_output_tokens=settings.COPILOT_MAX_OUTPUT_TOKENS,
     )
-    return _Aside(user.pk, session.pk, model, request)
+    return _Aside(uuid.uuid4(), user.pk, session.pk, model, request)
 
 
 class SideAnswer:
@@ -135,9 +143,15 @@ class SideAnswer:
         self._out = _Out()
         self._wanted = asyncio.Event()
         self._shown = Transcript()
+        self._calls = 0
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._answer())
-        self._task.add_done_callback(lambda _: _give_place_back(aside.user_id))
+        _answers.add(self)
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        _answers.discard(self)
+        _give_place_back(self._aside.user_id)
 
     async def chunks(self, still_allowed: Callable[[], Awaitable[None]]) -> AsyncGenerator[Chunk | Beat, None]:
         """Yield the answer as it is made, a ``Beat`` when it is silent; exactly one terminal chunk comes last.
@@ -172,6 +186,10 @@ class SideAnswer:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    def abort(self) -> None:
+        """Have the reader told that it ends here. On the loop."""
+        self._out.emit(schema.abort("stopped"))
+
     def leave(self) -> None:
         """End the model's call, if it goes on: nobody reads any more. From any thread."""
         with suppress(RuntimeError):  # the loop has ended, and with it the call
@@ -192,7 +210,7 @@ class SideAnswer:
                 await self._wanted.wait()
         except TimeoutError:
             return None  # the reader left before the first word
-        self._out.emit(schema.start(uuid.uuid4()))
+        self._out.emit(schema.start(self._aside.id))
         try:
             async with asyncio.timeout(settings.TURN_MAX_SECONDS) as limit:
                 reason = await self._say()
@@ -256,12 +274,13 @@ class SideAnswer:
                     raise
                 problem = error
             finally:
-                await self._record(request.step, stream.usage)
+                await self._record(stream.usage)
             self._out.emit(schema.status("retrying", attempt=tries + 1, reason=problem.code))
             await asyncio.sleep(backoff(tries, problem.retry_after))
 
-    async def _record(self, step: int, usage: Usage | None) -> None:
+    async def _record(self, usage: Usage | None) -> None:
         """Keep what was used, also of a call that was cut off."""
+        self._calls += 1
         if usage is None:
             return
         self._out.emit(
@@ -273,9 +292,10 @@ class SideAnswer:
             async with asyncio.timeout(RECORD_SECONDS):
                 await db_steady(
                     record_aside,
+                    aside=about.id,
+                    call=self._calls,
                     user_id=about.user_id,
                     session_id=about.session_id,
-                    step=step,
                     model=about.model,
                     usage=usage,
                     cost=price_call(about.model, usage),

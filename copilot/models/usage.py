@@ -15,7 +15,8 @@ class UsageRecord(models.Model):
     """
 
     turn = models.ForeignKey("copilot.Turn", on_delete=models.CASCADE, null=True, related_name="usage_records")
-    #: What a side question was about; only there.
+    #: A side question, whose model calls ``step`` counts, and what it was about.
+    aside = models.UUIDField(null=True, default=None)
     session = models.ForeignKey(
         "copilot.Session", on_delete=models.SET_NULL, null=True, db_index=False, related_name="+"
     )
@@ -40,7 +41,11 @@ class UsageRecord(models.Model):
             models.UniqueConstraint(name="usage_one_per_call", fields=["turn", "fence", "step"]),
             models.CheckConstraint(
                 name="usage_of_turn_or_aside",
-                condition=Q(turn__isnull=False, session__isnull=True) | Q(turn__isnull=True, fence=0),
+                condition=Q(turn__isnull=False, aside__isnull=True, session__isnull=True)
+                | Q(turn__isnull=True, aside__isnull=False, fence=0),
+            ),
+            models.UniqueConstraint(
+                name="usage_one_per_call_aside", fields=["aside", "step"], condition=Q(aside__isnull=False)
             ),
             models.CheckConstraint(
                 name="usage_cost_source_is_known",

@@ -16,15 +16,22 @@ from copilot.turns.progress import token_amounts
 
 
 def record_aside(
-    *, user_id: uuid.UUID, session_id: uuid.UUID, step: int, model: str, usage: Usage, cost: Cost
+    *, aside: uuid.UUID, call: int, user_id: uuid.UUID, session_id: uuid.UUID, model: str, usage: Usage, cost: Cost
 ) -> None:
-    """Keep what a model call for a side question used: for the person, whatever became of the session."""
-    columns = {"user_id": user_id, "step": step, "model": model, **token_amounts(usage)}
+    """Keep what a model call for a side question used: for the person, whatever became of the session.
+
+    May be repeated when it is not known whether it was stored: each call counts once.
+
+    Args:
+        call: which model call of this side question it was, from 1.
+    """
+    columns = {"aside": aside, "step": call, "user_id": user_id, "model": model, **token_amounts(usage)}
     columns |= {"cost_microdollars": cost.microdollars, "cost_source": cost.source}
     try:
         _store(session_id=session_id, **columns)
     except IntegrityError:
-        _store(**columns)  # the session was deleted meanwhile
+        if not UsageRecord.objects.filter(aside=aside, step=call).exists():
+            _store(**columns)  # the session was deleted meanwhile
 
 
 @transact

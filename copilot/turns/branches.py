@@ -24,6 +24,7 @@ from copilot.models import Message, Session
 from copilot.models.message import MessageQuerySet
 from copilot.providers.registry import UnknownModel, check_model
 from copilot.turns.begin import Again, announce, do_begin_turn, do_next_number
+from copilot.turns.rate import do_count_send
 from copilot.turns.submit import (
     Accepted,
     check_client_id,
@@ -50,6 +51,7 @@ def edit_message(
         NotFound: no such message of this user.
         Conflict: ``session_busy`` while a turn is live, ``stale`` when the message still waits or is not shown,
             ``client_id_reused`` for another request.
+        RateLimited: a person sent too much lately; a repetition is not counted.
     """
     check_text(text)
     check_client_id(client_id)
@@ -105,6 +107,7 @@ def _edit(
     _do_hide_from(session, replaced.seq, head=replaced.parent)
     turn = do_begin_turn(session, [message], origin=origin, again=together)
     _do_keep_held(session)
+    do_count_send(user.pk, origin)
     return Accepted(message, turn, answers=[message], branched=True)
 
 
@@ -123,6 +126,7 @@ def regenerate(
         NotFound: no such session of this user.
         Conflict: ``session_busy`` while a turn is live, ``stale`` when nothing was asked yet, ``client_id_reused``
             for another request.
+        RateLimited: as for sending: it costs as much.
     """
     check_client_id(client_id)
     check_wanted_model(model)
@@ -150,6 +154,7 @@ def _regenerate(
         # There is no new message of the person to carry the name: the answer does.
         turn.messages.filter(state=Message.State.OPEN).update(client_id=client_id, request_digest=digest)
     _do_keep_held(session)
+    do_count_send(user.pk, origin)
     return Accepted(question, turn, branched=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -471,6 +472,18 @@ async def test_a_client_that_never_reads_asks_no_model(
     assert chunk["type"] == "abort"
 
 
+async def test_a_server_that_stops_tells_the_reader(
+    async_client: AsyncClient, session: Session, says: Callable[..., Scripted]
+) -> None:
+    model = says([Text("one"), 60.0])
+    reading = asyncio.create_task(body_of(await ask(async_client, session, "?")))
+    await model.streaming.wait()
+    asides.end_asides()
+    chunks = chunks_of(await reading)
+    assert (text_of(chunks), chunks[-1]) == ("one", {"type": "abort", "reason": "stopped"})
+    assert model.closed.is_set()
+
+
 async def test_two_at_once_and_not_three(
     async_client: AsyncClient, other_async_client: AsyncClient, session: Session, other_user: User
 ) -> None:
@@ -533,10 +546,26 @@ async def test_every_call_that_used_something_is_recorded(
 async def test_the_cost_of_a_question_about_a_session_that_is_gone_is_kept(user: User, session: Session) -> None:
     gone = session.id
     await db(delete_session, user=user, session_id=gone)
-    cost = Cost(3, "provider")
-    await db(record_aside, user_id=user.pk, session_id=gone, step=1, model="m", usage=Usage(1, 2), cost=cost)
-    record = await db(UsageRecord.objects.get, turn=None)
-    assert (record.session_id, record.user_id, record.cost_microdollars) == (None, user.pk, 3)
+    await db(record, user, gone)
+    kept = await db(UsageRecord.objects.get, turn=None)
+    assert (kept.session_id, kept.user_id, kept.cost_microdollars) == (None, user.pk, 3)
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_a_call_that_is_recorded_again_counts_once(user: User, session: Session, deleted: bool) -> None:
+    """As happens when the database goes away before it has said that it stored it."""
+    session_id, aside = session.id, uuid.uuid4()
+    if deleted:
+        await db(delete_session, user=user, session_id=session_id)
+    for call in (1, 1, 2, 1):
+        await db(record, user, session_id, aside=aside, call=call)
+    assert await db(UsageRecord.objects.filter(aside=aside).count) == 2
+
+
+def record(user: User, session_id: uuid.UUID, **over: Any) -> None:
+    """Record a call of a side question."""
+    values = {"aside": uuid.uuid4(), "call": 1, "usage": Usage(1, 2), "cost": Cost(3, "provider"), **over}
+    record_aside(user_id=user.pk, session_id=session_id, model="m", **values)
 
 
 async def test_a_turn_that_ends_meanwhile_ends_as_ever(async_client: AsyncClient, session: Session) -> None:

@@ -14,8 +14,9 @@ from pytest_django import Settings
 from common.errors import Conflict, Invalid, NotFound, RateLimited
 from copilot.models import Message, SendRate, Turn, User
 from copilot.turns import rate
+from copilot.turns.branches import edit_message, regenerate
 from copilot.turns.submit import deliver_queued, submit_message, withdraw_queued
-from tests.factories import accept, make_running, make_session
+from tests.factories import accept, hold, make_running, make_session
 from tests.turns.racing import guarded, race
 
 DEFAULT = 30
@@ -103,6 +104,30 @@ def test_what_is_refused_for_another_reason_is_not_counted(user: User, settings:
             submit_message(**{"user": user, "session_id": session.id, "text": "x", **message})
     assert spent(user) <= 40
     accept(make_session(user))
+
+
+@pytest.mark.django_db
+def test_an_edit_and_another_answer_count_and_are_undone_when_refused(user: User, settings: Settings) -> None:
+    settings.SEND_RATE = 3
+    session = make_session(user)
+    make_running(session).answer()
+    question = session.messages.get(role="user")
+    edited = edit_message(user=user, message_id=question.id, text="another", client_id="c1")
+    assert edited.turn is not None
+    hold(edited.turn).answer()
+    again = regenerate(user=user, session_id=session.id)
+    assert again.turn is not None
+    hold(again.turn).answer()
+    before = list(session.messages.order_by("pk").values())
+    acts: list[Callable[[], Any]] = [
+        lambda: edit_message(user=user, message_id=edited.message.id, text="a third"),
+        lambda: regenerate(user=user, session_id=session.id),
+    ]
+    for act in acts:
+        with pytest.raises(RateLimited):
+            act()
+    assert list(session.messages.order_by("pk").values()) == before
+    assert edit_message(user=user, message_id=question.id, text="another", client_id="c1").repeated
 
 
 @pytest.mark.django_db

@@ -131,6 +131,7 @@ class _Server(uvicorn.Server):
 async def _serve(listener: socket.socket) -> None:
     from config.celery import app
     from copilot import worker
+    from copilot.agent.aside import end_asides
 
     here = worker.Worker(asyncio.get_running_loop(), slots=settings.WORKER_TURNS)
     await asyncio.to_thread(here.start)
@@ -151,6 +152,7 @@ async def _serve(listener: socket.socket) -> None:
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(server.asked_to_stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    end_asides()
     await asyncio.gather(here.stop(), serving)
     _stop_consuming(app, consuming)
 
