@@ -277,13 +277,13 @@ class UsageRecordAdmin(EngineAdmin):
     list_filter = ("cost_source", "created_at")
     list_select_related = ("user",)
     search_fields = ("user__username", "model")
-    id_columns = ("turn", "user")
+    id_columns = ("turn", "session", "user")
     ordering = ("-pk",)
 
     @admin.display(description="turn", ordering="turn_id")
     def of_turn(self, record: UsageRecord) -> str:
-        """The end of the turn's id."""
-        return short(record.turn_id)
+        """The end of the turn's id; a side question has none."""
+        return short(record.turn_id) if record.turn_id else "aside"
 
 
 @admin.register(Worker)

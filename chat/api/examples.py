@@ -156,6 +156,17 @@ STREAM = (
     'id: 7\ndata: {"type":"finish","finishReason":"stop"}\n\n'
     "data: [DONE]\n\n"
 )
+ASIDE = (
+    'data: {"type":"start","messageId":"01981f5e-c0de-7a11-8e30-2b9f6d4c1a77"}\n\n'
+    'data: {"type":"start-step"}\n\n'
+    'data: {"type":"text-start","id":"t1"}\n\n'
+    'data: {"type":"text-delta","id":"t1","delta":"It is a greeting."}\n\n'
+    'data: {"type":"text-end","id":"t1"}\n\n'
+    'data: {"type":"data-usage","data":{"input_tokens":9,"output_tokens":4}}\n\n'
+    'data: {"type":"finish-step"}\n\n'
+    'data: {"type":"finish","finishReason":"stop"}\n\n'
+    "data: [DONE]\n\n"
+)
 MODEL: dict[str, Any] = {
     "id": "demo/demo",
     "label": "Demo",

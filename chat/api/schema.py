@@ -15,8 +15,8 @@ from rest_framework.response import Response
 from chat.api import components
 from chat.api.base import ApiView
 from chat.api.docs import errors, found, parameter
-from chat.api.examples import CANCELLED, EVENTS, STREAM, TURN
-from chat.api.serializers import CancelBody
+from chat.api.examples import ASIDE, CANCELLED, EVENTS, STREAM, TURN
+from chat.api.serializers import AsideBody, CancelBody
 
 PREFIX = "/api/v1/"
 
@@ -44,6 +44,27 @@ class _CancelInSessionTwin(ApiView):
         request=CancelBody,
         responses=found(components.Cancelled, CANCELLED)
         | errors("invalid", "unknown_field", "not_found", "text_too_long", unsafe=True),
+    )
+    def post(self, request: Request, session_id: str) -> Response:
+        raise NotImplementedError
+
+
+class _AsideTwin(ApiView):
+    @extend_schema(
+        operation_id="ask_aside",
+        summary="Ask a side question",
+        description="Answers with server-sent events from what the session shows by now, without tools, also "
+        "while a turn runs. Nothing is written to the session; the cost is the caller's. The chunks are those of "
+        "a turn, without `id`; one of `finish`, `error` and `abort` comes last, then `[DONE]`. Closing the stream "
+        "ends the answer. A person can have two at once.",
+        request=AsideBody,
+        responses={
+            (200, "text/event-stream"): OpenApiResponse(
+                OpenApiTypes.STR,
+                examples=[OpenApiExample("example", value=ASIDE, media_type="text/event-stream")],
+            )
+        }
+        | errors("invalid", "unknown_field", "not_found", "text_too_long", "rate_limited", unsafe=True),
     )
     def post(self, request: Request, session_id: str) -> Response:
         raise NotImplementedError
@@ -95,6 +116,7 @@ class _StreamTwin(ApiView):
 
 _TWINS: list[tuple[str, str, type[ApiView]]] = [
     ("turns/{turn_id}", "GET", _TurnTwin),
+    ("sessions/{session_id}/aside", "POST", _AsideTwin),
     ("sessions/{session_id}/cancel", "POST", _CancelInSessionTwin),
     ("turns/{turn_id}/cancel", "POST", _CancelTurnTwin),
     ("turns/{turn_id}/events", "GET", _EventsTwin),

@@ -131,6 +131,12 @@ class BranchBody(Body):
     message = Text(max_length=100, help_text="A message of the branch to show, such as one of the `siblings`.")
 
 
+class AsideBody(Body):
+    """``POST sessions/{id}/aside``."""
+
+    text = Text(help_text="At most 64,000 characters.")
+
+
 class CancelBody(Body):
     """``POST sessions/{id}/cancel``."""
 

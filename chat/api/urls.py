@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from chat.api.asides import aside_view
 from chat.api.branches import BranchView, EditView, RegenerateView
 from chat.api.messages import (
     DeliverQueuedView,
@@ -24,6 +25,7 @@ urlpatterns = [
     path("sessions/<str:session_id>/queued", QueuedView.as_view()),
     path("sessions/<str:session_id>/queued/deliver", DeliverQueuedView.as_view()),
     path("sessions/<str:session_id>/queued/<str:message_id>", QueuedMessageView.as_view()),
+    path("sessions/<str:session_id>/aside", aside_view),
     path("sessions/<str:session_id>/cancel", cancel_in_session_view),
     path("sessions/<str:session_id>/regenerate", RegenerateView.as_view()),
     path("sessions/<str:session_id>/branch", BranchView.as_view()),

@@ -16,7 +16,11 @@ from django.db.models import QuerySet
 
 from common.prepared import prepared
 from copilot.agent import prompt
-from copilot.models import Message, Step, ToolCall, Turn
+from copilot.events.fold import Transcript
+from copilot.events.log import read_events
+from copilot.models import Message, Session, Step, ToolCall, Turn
+from copilot.models.message import open_answer_of
+from copilot.models.turn import live_turn_of
 from copilot.providers.base import (
     ModelMessage,
     Part,
@@ -29,6 +33,8 @@ from copilot.providers.base import (
 #: Bounds of what is read of earlier turns.
 MESSAGES_MAX = 200
 CHARACTERS_MAX = 400_000
+#: Before this place is all of a session.
+EVERYTHING = 2**31 - 1
 
 
 def earlier_messages(turn: Turn, *, before: int | None) -> tuple[list[ModelMessage], int]:
@@ -53,11 +59,37 @@ def earlier_messages(turn: Turn, *, before: int | None) -> tuple[list[ModelMessa
     return messages, len(messages) - sum(len(group) for group in view[:own])
 
 
+def conversation(session: Session) -> list[ModelMessage]:
+    """Return all that is shown of a session by now, oldest first, with what a running turn has said so far."""
+    answer = _answer_so_far(session)
+    view = [_of_assistant(answer)] if answer else []
+    size = 0
+    for message in _before(session.pk, EVERYTHING):
+        if answer is not None and message.pk == answer.pk:
+            continue  # it was finished a moment ago
+        view.append(_of_user(message) if message.role == Message.Role.USER else _of_assistant(message))
+        size += sum(len(part.text) for each in view[-1] for part in each.parts if isinstance(part, TextPart))
+        if size > CHARACTERS_MAX:
+            break
+    return [message for group in reversed(view) for message in group]
+
+
+def _answer_so_far(session: Session) -> Message | None:
+    """Return the answer that is being written, with the parts that its turn's log shows; not to be saved."""
+    turn = live_turn_of(session.pk)
+    found = open_answer_of(turn.pk) if turn else []
+    if turn is None or not found:
+        return None
+    answer: Message = found[0]
+    answer.parts = Transcript.of(read_events(turn.pk)).parts_of(answer.pk)
+    return answer
+
+
 @prepared
 def _before(session_id: Any, seq: Any) -> QuerySet[Message]:
     earlier = Message.objects.settled().shown().filter(session_id=session_id, seq__lt=seq).order_by("-seq")
-    needed = ("role", "seq", "parts", "options", "created_at", "state", "turn_id", "after_step", "delivery")
-    return earlier.only(*needed)[:MESSAGES_MAX]
+    columns = ["role", "seq", "parts", "options", "created_at", "state", "turn_id", "after_step", "delivery"]
+    return earlier.only(*columns)[:MESSAGES_MAX]
 
 
 def _of_user(message: Message) -> list[ModelMessage]:
@@ -121,6 +153,8 @@ def _by_step(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 def _shown_result(part: dict[str, Any]) -> ToolResultPart:
     if part["state"] == "output-available":
         return ToolResultPart(part["toolCallId"], part["toolName"], result_text(part.get("output")))
+    if part["state"] == "input-available":
+        return ToolResultPart(part["toolCallId"], part["toolName"], "This call has not ended yet.")
     reason = part.get("errorText") or part.get("approval", {}).get("reason") or "This call was refused."
     reason = prompt.escape(reason)
     if part.get("output"):

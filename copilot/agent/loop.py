@@ -20,7 +20,7 @@ from common.prepared import prepared
 from copilot.agent import history, prompt
 from copilot.agent.calls import run_calls, settle_interrupted
 from copilot.agent.live import Interrupted, LiveTurn
-from copilot.agent.step import Answer, StepStream
+from copilot.agent.step import Answer, Output, StepStream
 from copilot.events import schema
 from copilot.models import Step, ToolCall, Turn
 from copilot.models.message import answers_of
@@ -38,6 +38,7 @@ TRIES_MAX = 4
 LATE_TRIES_MAX = 2
 BACKOFF_SECONDS = 0.5
 BACKOFF_MAX = 30.0
+DECLINED = "The model declined to answer this."
 CLOSING_LINE = "The model ended its work without a closing text."
 
 
@@ -151,11 +152,21 @@ async def _run(live: LiveTurn, state: TurnState) -> None:
 
 def _provider(live: LiveTurn, state: TurnState) -> tuple[Provider, str]:
     try:
-        return provider_for(state.turn.model)
-    except (ProviderError, UnknownModel) as error:
+        return provider_of(state.turn.model)
+    except ProviderError:
         _begin(live, state)
-        if isinstance(error, ProviderError):
-            raise
+        raise
+
+
+def provider_of(model: str) -> tuple[Provider, str]:
+    """Return the adapter for ``provider/name`` and the model's name.
+
+    Raises:
+        ProviderError: ``not_configured``, also where there is no such model (any more).
+    """
+    try:
+        return provider_for(model)
+    except UnknownModel as error:
         raise ProviderError("not_configured", str(error), hint="Choose another model.") from error
 
 
@@ -208,24 +219,30 @@ async def _ends_turn(live: LiveTurn, state: TurnState, answer: Answer, *, last: 
         await live.end(failed("max_steps", detail, hint="Ask for a smaller part of the task.", retryable=True))
         return True
     if step.finish_reason == "content-filter":
-        _say_line(live, "The model declined to answer this.")
+        say_line(live, DECLINED)
         await live.end(completed("content-filter"), step=step)
         return True
     if not (state.said_anything or answer.has_reasoning):
-        raise ProviderError(
-            "no_response",
-            "The model answered nothing.",
-            hint="Often a silent usage limit: check the provider's status, then send the message again.",
-        )
+        raise no_response()
     if state.nudged:
-        _say_line(live, CLOSING_LINE)
+        say_line(live, CLOSING_LINE)
         await live.end(completed("other"), step=step)
         return True
     state.nudged = True
     return False
 
 
-def _say_line(live: LiveTurn, text: str) -> None:
+def no_response() -> ProviderError:
+    """Return the error for an answer in which nothing at all was said."""
+    return ProviderError(
+        "no_response",
+        "The model answered nothing.",
+        hint="Often a silent usage limit: check the provider's status, then send the message again.",
+    )
+
+
+def say_line(live: Output, text: str) -> None:
+    """Say something in the model's place, as a text part of its own."""
     part = live.new_part("text")
     for chunk in (
         schema.part_start("text", part),
@@ -283,7 +300,7 @@ async def _ask(
             live.emit(schema.status("retrying", attempt=tries + 1, reason=error.code))
             try:
                 async with nullcontext() if last else live.step():
-                    await asyncio.sleep(_backoff(tries, error.retry_after))
+                    await asyncio.sleep(backoff(tries, error.retry_after))
             except Interrupted:
                 return None
         else:
@@ -299,7 +316,7 @@ def _cut(live: LiveTurn, stream: StepStream, request: ModelRequest) -> Answer | 
 
 
 def _worth_another_try(error: ProviderError, state: TurnState, tries: int, *, late: bool) -> bool:
-    if not error.transient or tries >= TRIES_MAX or (error.retry_after or 0) > BACKOFF_MAX:
+    if not may_repeat(error, tries):
         return False
     if late:
         state.late_tries += 1
@@ -307,7 +324,12 @@ def _worth_another_try(error: ProviderError, state: TurnState, tries: int, *, la
     return True
 
 
-def _backoff(tries: int, retry_after: float | None) -> float:
+def may_repeat(error: ProviderError, tries: int) -> bool:
+    """Whether a model call that has failed ``tries`` times, now so, is worth repeating while nothing was shown."""
+    return error.transient and tries < TRIES_MAX and (error.retry_after or 0) <= BACKOFF_MAX
+
+
+def backoff(tries: int, retry_after: float | None) -> float:
     """Seconds to wait: what the provider asks for, else twice as long each time, with jitter."""
     if retry_after is not None:
         return retry_after

@@ -21,6 +21,11 @@ SYSTEM = (
 NOTE = "server-note"
 #: Asks for the closing text of a turn that would end on tools or on thinking alone.
 NUDGE = ModelMessage("user", (TextPart(f"<{NOTE}>Now answer the user in plain text.</{NOTE}>"),))
+#: Goes with a side question.
+ASIDE = (
+    f"\n\n<{NOTE}>This is a side question. Answer it from the conversation so far, without tools. "
+    f"Neither the question nor your answer becomes part of the conversation.</{NOTE}>"
+)
 _FORGED = re.compile(rf"<(/?\s*{NOTE})", re.IGNORECASE)
 
 

@@ -8,10 +8,9 @@ import uuid
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from common.text import storable, storable_json
-from copilot.agent.live import LiveTurn
 from copilot.events import schema
 from copilot.providers.base import (
     ModelRequest,
@@ -62,10 +61,25 @@ class Answer:
     cut: bool = False
 
 
+class Output(Protocol):
+    """Where a model's answer goes: to a turn's log, or to whoever asked aside."""
+
+    title: str
+
+    def emit(self, chunk: schema.Chunk) -> None:
+        """Have a chunk sent."""
+
+    def new_part(self, kind: str) -> str:
+        """Return an id for a part of the stream, unique within the answer."""
+
+    def note_first_chunk(self, created_at: datetime) -> None:
+        """Hear that the first sign of an answer to what was asked then goes out."""
+
+
 class StepStream:
     """Collects one model call and emits it as it arrives."""
 
-    def __init__(self, live: LiveTurn, created_at: datetime) -> None:
+    def __init__(self, live: Output, created_at: datetime) -> None:
         self._live = live
         self._created_at = created_at
         self._content: list[dict[str, Any]] = []

@@ -99,17 +99,17 @@ class Message(models.Model):
             ),
             models.CheckConstraint(name="message_held_is_queued", condition=Q(held=False) | Q(state="queued")),
             models.CheckConstraint(
-                name="message_queued_is_in_no_branch",
-                condition=~Q(state="queued") | Q(parent__isnull=True, shown=True),
-            ),
-            models.UniqueConstraint(name="message_one_shown_child", fields=["parent"], condition=Q(shown=True)),
-            models.CheckConstraint(
                 name="message_delivery_is_known", condition=Q(delivery__in=["asap", "next", "interrupt"])
             ),
             models.CheckConstraint(
                 name="message_after_step_was_delivered",
                 condition=Q(after_step__isnull=True) | Q(role="user", state="done", turn__isnull=False),
             ),
+            models.CheckConstraint(
+                name="message_queued_is_in_no_branch",
+                condition=~Q(state="queued") | Q(parent__isnull=True, shown=True),
+            ),
+            models.UniqueConstraint(name="message_one_shown_child", fields=["parent"], condition=Q(shown=True)),
             models.UniqueConstraint(name="message_one_per_seq", fields=["session", "seq"]),
             models.UniqueConstraint(name="message_one_per_number", fields=["session", "number"]),
             models.UniqueConstraint(

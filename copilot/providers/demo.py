@@ -180,7 +180,8 @@ def _plan(messages: Sequence[ModelMessage]) -> list[Script]:
     A message that interrupts takes the place of what was still to come.
     """
     people = [message for message in messages if message.role == "user" and not _is_note(message)]
-    plan = _steps("\n".join(_own_text(message) for message in people if message.after_step is None))
+    at_once = [_own_text(message) for message in people if message.after_step is None]
+    plan = _steps("\n".join(at_once)) if at_once else []
     for message in people:
         if message.after_step is not None:
             kept = plan[: message.after_step] if message.interrupts else plan

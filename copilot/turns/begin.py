@@ -67,7 +67,7 @@ def do_begin_turn(
         if not message._state.adding:
             message.save(update_fields=["turn", "seq", "parent", "state", "held"])
     insert(*new, answer)
-    if messages and not session.title and not session.temporary:
+    if messages and not (session.title or session.temporary):
         _ = _name(session.pk, title_from(messages[0].text))
     do_touch_session(session)
     journal(

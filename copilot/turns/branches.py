@@ -232,7 +232,7 @@ def _do_refuse_while_busy(session: Session) -> None:
 def _do_mend_links(session: Session) -> None:
     """Link what has no parent.
 
-    While an update is rolled out, processes that know no branches (from before migration 0006) place such
+    While an update is rolled out, processes that know no branches (of an earlier version) place such
     messages, and what is placed after them follows the wrong one. People and models are shown messages by their
     places, so it is soon enough to do this before branches matter.
     """

@@ -114,6 +114,7 @@ def _give_places(session: Session, turn: Turn, batch: EventBatch, messages: Sequ
         following = do_open_answer(session, turn)
         insert(following)
         return following
+    # It gives back its place, and takes one behind them.
     assert answer.seq is not None  # noqa: S101 - the last one that has a place
     session.next_seq = answer.seq
     do_unplace(session, answer)

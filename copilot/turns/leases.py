@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Case, F, QuerySet, Value, When
+from django.db.models import Case, F, Value, When
 
 from common.db import db_now, transact
 from copilot.models import Turn, Worker
@@ -63,16 +63,13 @@ def renew(
     )
     if not live:
         return {}
-    return _wishes(held)
+    return wishes(worker_id, live)
 
 
 def wishes(worker_id: uuid.UUID, live: Sequence[uuid.UUID]) -> dict[uuid.UUID, Wish]:
-    """Return what people want of a worker's turns, without renewing anything."""
-    return _wishes(Turn.objects.filter(status=Turn.Status.RUNNING, worker=worker_id, pk__in=live))
-
-
-def _wishes(turns: QuerySet[Turn]) -> dict[uuid.UUID, Wish]:
-    rows = turns.values_list("pk", "stop_requested_at", "stop_reason", "interrupt_id")
+    """Return those of these turns that the worker holds, and what is wanted of each."""
+    held = Turn.objects.filter(status=Turn.Status.RUNNING, worker=worker_id, pk__in=live)
+    rows = held.values_list("pk", "stop_requested_at", "stop_reason", "interrupt_id")
     return {
         pk: Wish((reason or "stopped") if stop_at else None, interrupt_id)
         for pk, stop_at, reason, interrupt_id in rows

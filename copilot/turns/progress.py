@@ -144,13 +144,7 @@ def record_usage(*, claim: Claim, step: int, call: int, model: str, usage: Usage
 
 @transact
 def _record_usage(*, claim: Claim, step: int, call: int, model: str, usage: Usage, cost: Cost) -> None:
-    amounts = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "cache_read_tokens": usage.cache_read_tokens,
-        "cache_write_tokens": usage.cache_write_tokens,
-    }
+    amounts = token_amounts(usage)
     # First, because it locks: a commit of unknown outcome that is still under way is waited for.
     if not _add_to_session(claim.session_id, usage.input_tokens, usage.output_tokens, cost.microdollars or 0):
         return  # deleted meanwhile, with all its turns
@@ -177,6 +171,17 @@ def _record_usage(*, claim: Claim, step: int, call: int, model: str, usage: Usag
     if cost.microdollars is not None and record.cost_microdollars is not None:
         added["cost_microdollars"] = F("cost_microdollars") + cost.microdollars
     UsageRecord.objects.filter(pk=record.pk).update(calls=call, **added)
+
+
+def token_amounts(usage: Usage) -> dict[str, int]:
+    """Return the columns of a usage record that count tokens."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+    }
 
 
 @prepared_update

@@ -14,6 +14,7 @@ from copilot.events import publish
 from copilot.events.fold import Transcript
 from copilot.models import Message, Turn
 from copilot.providers.base import ModelRequest
+from copilot.turns.branches import edit_message, regenerate
 from copilot.turns.cancel import cancel_turn
 from copilot.turns.submit import Accepted, withdraw_queued
 from tests.factories import accept, events_of, fresh, kinds_of
@@ -286,3 +287,50 @@ async def test_one_that_was_withdrawn_interrupts_nothing(crew: Crew, monkeypatch
     )
     assert (await settled(crew, turn)).steps == 1
     assert not await db(Message.objects.filter(pk=accepted.message.pk).exists)
+
+
+async def with_follow_up(crew: Crew, delivery: str = "asap") -> tuple[Turn, Message]:
+    """Return a turn that has ended and the message that was delivered into it."""
+    turn = await crew.send(WAIT + "/words 2")
+    await crew.until(turn, "tool-input-available")
+    accepted = await follow_up(turn, "/words 3", delivery)
+    await settled(crew, turn)
+    return turn, await db(fresh, accepted.message)
+
+
+async def shown(turn: Turn) -> list[tuple[str, str]]:
+    rows = await db(lambda: list(turn.session.messages.shown().order_by("seq")))
+    return [(row.role, row.text) for row in rows]
+
+
+async def test_answering_again_begins_behind_the_last_message_that_was_delivered(crew: Crew) -> None:
+    turn, _ = await with_follow_up(crew)
+    again = await db(lambda: regenerate(user=turn.session.user, session_id=turn.session_id))
+    assert again.turn is not None
+    await settled(crew, again.turn)
+    assert await shown(turn) == [
+        ("user", WAIT + "/words 2"),
+        ("assistant", ""),
+        ("user", "/words 3"),
+        ("assistant", "w1 w2 w3"),
+    ]
+
+
+async def test_one_that_was_delivered_can_be_edited(crew: Crew) -> None:
+    turn, message = await with_follow_up(crew, "interrupt")
+    edited = await db(lambda: edit_message(user=turn.session.user, message_id=message.id, text="/words 4"))
+    assert edited.turn is not None
+    await settled(crew, edited.turn)
+    assert (await shown(turn))[2:] == [("user", "/words 4"), ("assistant", "w1 w2 w3 w4")]
+    hidden = await db(lambda: list(turn.session.messages.filter(shown=False).values_list("role", flat=True)))
+    assert sorted(hidden) == ["assistant", "user"]
+
+
+async def test_editing_the_question_hides_all_that_was_delivered_after_it(crew: Crew) -> None:
+    turn, _ = await with_follow_up(crew)
+    question = await db(lambda: turn.session.messages.order_by("seq").first())
+    assert question is not None
+    edited = await db(lambda: edit_message(user=turn.session.user, message_id=question.id, text="/words 1"))
+    assert edited.turn is not None
+    await settled(crew, edited.turn)
+    assert await shown(turn) == [("user", "/words 1"), ("assistant", "w1")]

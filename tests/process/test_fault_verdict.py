@@ -70,6 +70,10 @@ PLANTED: dict[str, tuple[Plant, str]] = {
     "an end in the middle": (lambda found: found.logs["t2"].insert(1, (2, {"type": "abort"})), "terminal events"),
     "a gap in the log": (lambda found: found.logs["t1"].pop(2), "not dense"),
     "a stop that did not stop": (lambda found: found.stopped.add("t1"), "said to be stopped"),
+    "a stop that nobody asked for": (
+        lambda found: found.turns["t1"].update(status="cancelled"),
+        "nobody stopped it",
+    ),
     "a failure without a reason": (
         lambda found: found.turns["t1"].update(status="failed", error={"code": "unknown"}),
         "failed as unknown",

@@ -16,7 +16,7 @@ from tests.process.servers import EmbeddedServer, ScaledStack, Stack
 pytestmark = pytest.mark.process
 
 SENDS = 50
-#: The turn outlives the sending; calls of one step run side by side, so eleven of them take no longer.
+#: The turn outlives the sending; calls of one step run side by side, so the ten of the next turn take no longer.
 TEXT = '/tool demo_wait {{"seconds": 6}}\n{}'
 
 
@@ -35,7 +35,8 @@ async def test_fifty_sends_at_once_are_one_turn_ten_places_and_refusals(data_dir
             async def send(number: int) -> httpx2.Response:
                 port = stack.ports[number % len(stack.ports)]
                 url = f"http://127.0.0.1:{port}/api/v1/sessions/{session}/messages"
-                return await rest.http.post(url, json={"text": TEXT.format(number), "client_id": str(number)})
+                body = {"text": TEXT.format(number), "client_id": str(number), "delivery": "next"}
+                return await rest.http.post(url, json=body)
 
             answers = await asyncio.gather(*map(send, range(SENDS)))
             codes = Counter((answer.status_code, answer.json().get("code")) for answer in answers)

@@ -239,8 +239,12 @@ def test_what_is_refused_leaves_nothing_behind(
     assert fresh(session).revision == session.revision
 
 
-def test_the_longest_text_is_accepted(session: Session) -> None:
-    assert len(accept(session, "x" * TEXT_MAX).message.text) == TEXT_MAX
+@pytest.mark.parametrize("busy", [False, True])
+def test_the_longest_text_is_accepted(session: Session, busy: bool) -> None:
+    if busy:
+        make_turn(session)
+    accepted = accept(session, "x" * TEXT_MAX)
+    assert (accepted.queued, len(accepted.message.text)) == (busy, TEXT_MAX)
 
 
 def test_text_that_no_database_can_hold_is_mended(session: Session) -> None:

@@ -57,6 +57,14 @@ def test_a_committed_step_forgives_earlier_losses(holder: Holder) -> None:
     assert again.turn.attempt == 1
 
 
+def test_a_finished_turn_keeps_the_attempt_that_finished_it(holder: Holder) -> None:
+    """Its last step is committed with its end: nobody needs the number any more but who wonders what happened."""
+    give_up_worker(holder.claim.turn_id)
+    again = hold(holder.turn)
+    again.answer()
+    assert (again.turn.status, again.turn.attempt) == ("completed", 2)
+
+
 def test_a_call_runs_between_two_commits(holder: Holder) -> None:
     (call,) = holder.step("calculator")
     holder.begin_call(call)

@@ -127,6 +127,8 @@ class Poller:
                 continue
             if status == 200:
                 self.seen += [(event["seq"], event["chunk"]) for event in page["events"]]
+            else:
+                await asyncio.sleep(0.1)
         self.done.set()
 
 
@@ -235,6 +237,7 @@ class Person:
 
     async def _stop(self, turn: str) -> None:
         """Stop this turn, or whatever runs in the session."""
+        self.evidence.asked_to_stop = True
         path = self._rng.choice([f"turns/{turn}/cancel", f"sessions/{self._session}/cancel"])
         status, answer = await self._server.call("POST", path, json={})
         self._tally.did["stops"] += 1

@@ -36,7 +36,7 @@ class Size:
     deliveries: float = 0.25
 
 
-SMALL = Size(turns=20, people=4, lease=1.5, pause=2.0, down=3, full=2, rounds=1)
+SMALL = Size(turns=20, people=5, lease=1.5, pause=3.0, down=3, full=2, rounds=1)
 LONG = Size(turns=200, people=8, lease=5, pause=10.0, down=30, full=10, rounds=3)
 
 

@@ -34,6 +34,8 @@ class Evidence:
     logs: dict[str, list[Row]] = field(default_factory=dict)
     #: By turn, what each follower of it was given.
     seen: dict[str, list[list[Row]]] = field(default_factory=dict)
+    #: Whether the person ever asked for a stop; an answer may be lost, and the request is repeated then.
+    asked_to_stop: bool = False
     #: Turns of which a person was told that they were stopped.
     stopped: set[str] = field(default_factory=set)
     #: Lines of the file that ``demo_once`` appends to.
@@ -83,6 +85,8 @@ def ending_problems(evidence: Evidence, turn: str) -> Iterator[str]:
         return
     if turn in evidence.stopped and status != "cancelled":
         yield f"turn {turn} was said to be stopped, but is {status}"
+    if status == "cancelled" and not evidence.asked_to_stop:
+        yield f"turn {turn} is cancelled, but nobody stopped it"
     asked = {
         message["id"] for message in evidence.messages if message["role"] == "user" and message["turn"] == turn
     }
