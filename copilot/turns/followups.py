@@ -76,8 +76,8 @@ def deliver_followups(
     batch.append(*opening)
     answer = _give_places(session, turn, batch, messages)
     for message in messages:
-        message.turn, message.state, message.after_step = turn, Message.State.DONE, step
-        message.save(update_fields=["turn", "seq", "parent", "state", "after_step"])
+        message.turn, message.state, message.held, message.after_step = turn, Message.State.DONE, False, step
+        message.save(update_fields=["turn", "seq", "parent", "state", "held", "after_step"])
         [shown] = message_objects([message])
         batch.append(schema.data("pending", {"message": shown, "next_message_id": str(answer.id)}))
     touch(turn_id, fence, sealed_seq=batch.seq, progress_at=db_now(), interrupt_id=None)
@@ -89,14 +89,15 @@ def deliver_followups(
 def due(waiting: Sequence[Message]) -> list[Message]:
     """Return what is to be delivered now, of all that waits: never one before another that was typed earlier.
 
-    Everything up to the last one that interrupts; behind it, those that want to come as soon as possible.
+    Everything up to the last one that interrupts; behind it, those that want to come as soon as possible. What was
+    held before the turn began goes along, and comes first, as with any next message.
     """
     free = [message for message in waiting if not message.held]
     interrupting = [n for n, message in enumerate(free, 1) if message.delivery == Message.Delivery.INTERRUPT]
     end = interrupting[-1] if interrupting else 0
     while end < len(free) and free[end].delivery == Message.Delivery.ASAP:
         end += 1
-    return free[:end]
+    return list(waiting[: waiting.index(free[end - 1]) + 1]) if end else []
 
 
 def _give_places(session: Session, turn: Turn, batch: EventBatch, messages: Sequence[Message]) -> Message:

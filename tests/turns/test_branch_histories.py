@@ -155,6 +155,21 @@ class Conversations(RuleBasedStateMachine):
             assert state.asked_from < len(texts)
             assert state.messages[-1].role == "user"
 
+    @rule(speak=st.booleans())
+    def step_and_deliver(self, speak: bool) -> None:
+        """A step, and into the turn goes what was sent meanwhile."""
+        if self.holder is None or self.holder.turn.stop_requested_at is not None:
+            return
+        before, waiting = self.shown(), [message.text for message in selectors.queued_of(self.session)]
+        self.holder.begin()
+        if speak:
+            self.holder.say(f"answer {self.new_name()}")
+        self.holder.step()
+        if self.holder.deliver() is not None:
+            after = self.shown()
+            assert after[: len(before)] == before
+            assert after[-len(waiting) :] == waiting
+
     @rule(how=st.sampled_from(["answer", "fail", "say nothing and fail", "only text"]))
     def work(self, how: str) -> None:
         if self.holder is None:

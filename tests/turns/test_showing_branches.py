@@ -16,8 +16,8 @@ from copilot.models import Message, Session, Turn, User
 from copilot.turns.branches import show_branch
 from copilot.turns.finish import failed
 from copilot.turns.submit import deliver_queued
-from tests.factories import accept, answer_of, fresh, hold, make_session, make_user
-from tests.turns.conversation import again, answered, edit, say, seen_by_model, show, shown, stop
+from tests.factories import accept, answer_of, fresh, hold, make_running, make_session, make_user
+from tests.turns.conversation import again, answered, edit, say, seen_by_model, show, shown, siblings, stop
 
 pytestmark = pytest.mark.django_db
 
@@ -56,6 +56,63 @@ def test_what_is_held_goes_along_with_a_message_that_waited(session: Session) ->
     accept(session, "c")
     following = hold(turn).answer("A2")
     assert [message.text for message in Turn.objects.get(pk=following).messages.filter(role="user")] == ["h", "c"]
+    assert check() == []
+
+
+def test_what_is_held_goes_along_with_a_message_into_the_turn(session: Session) -> None:
+    question = accept(session, "a")
+    holder = hold(question.turn)  # type: ignore[arg-type]
+    accept(session, "h")
+    holder.answer("A", failed("auth", "No."))
+    holder = hold(again(session).turn)  # type: ignore[arg-type]
+    holder.begin()
+    [call] = holder.step("calculator")
+    holder.settle(call)
+    assert holder.deliver() is None, "by itself it stays"
+    accept(session, "c")
+    assert holder.deliver() is not None
+    holder.begin()
+    holder.say("HC")
+    holder.finish()
+    assert shown(session) == ["a", "", "h", "c", "HC"]
+    assert check() == []
+
+
+def test_an_answer_is_tried_again_from_what_was_delivered_into_its_turn(session: Session) -> None:
+    holder = make_running(session, "a")
+    holder.begin()
+    holder.say("A")
+    holder.step()
+    middle = accept(session, "b").message
+    assert holder.deliver() is not None
+    holder.begin()
+    holder.say("B")
+    holder.finish()
+    assert shown(session) == ["a", "A", "b", "B"]
+    result = again(session)
+    assert result.message == middle
+    assert seen_by_model(result.turn) == ["a", "A", "> b"]
+    answered(result, "B2")
+    assert shown(session) == ["a", "A", "b", "B2"]
+    edited = edit(fresh(middle), "b2")
+    assert seen_by_model(edited.turn) == ["a", "A", "> b2"]
+    assert check() == []
+
+
+def test_another_answer_steps_behind_what_is_delivered_before_its_first_word(session: Session) -> None:
+    question = say(session, "a", "A")
+    result = again(session, client_id="r")
+    holder = hold(result.turn)  # type: ignore[arg-type]
+    holder.begin()
+    holder.step()
+    middle = accept(session, "b").message
+    assert holder.deliver() is not None
+    holder.begin()
+    holder.say("AB")
+    holder.finish()
+    assert shown(session) == ["a", "b", "AB"]
+    assert again(session, client_id="r").message == question
+    assert siblings(middle) == ["A", "b"], "the way back to the other answer"
     assert check() == []
 
 
