@@ -154,14 +154,14 @@ class RedisLine:
 
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            while data := await reader.read(65536):
+            while (data := await reader.read(65536)) and not writer.is_closing():
                 writer.write(data)
                 await writer.drain()
 
     async def _commands(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         waiting = b""
         with suppress(OSError):
-            while data := await reader.read(65536):
+            while (data := await reader.read(65536)) and not writer.is_closing():
                 waiting += data
                 while waiting and (found := parse(waiting)):
                     command, end = found
