@@ -237,7 +237,7 @@ def accept_without_worker(crew: Crew) -> Turn:
 async def test_a_lost_worker_changes_nothing_of_what_was_delivered(crew: Crew, delivery: str) -> None:
     turn = await crew.send(WAIT + "/words 2")
     await crew.until(turn, "tool-input-available")
-    await follow_up(turn, "/words 40 20", delivery)
+    await follow_up(turn, "/words 200 20", delivery)
     await crew.until(turn, "data-pending")
     await crew.until(turn, "text-delta", 3)
     [lost] = crew.workers
@@ -248,7 +248,7 @@ async def test_a_lost_worker_changes_nothing_of_what_was_delivered(crew: Crew, d
     ended = await settled(crew, turn)
     assert ended.status == "completed"
     assert crew.requests[-1].messages[: len(before)] == before
-    assert (await said(turn))[-1][1].endswith("w40")
+    assert (await said(turn))[-1][1].endswith("w200")
     assert (await db(kinds_of, turn)).count("data-pending") == 1
 
 

@@ -160,7 +160,6 @@ def test_unsafe_calls_of_a_browser_need_the_csrf_token(user: Any, session: Sessi
         "bot/turns",
         "operator/diagnostics",
         "ui/chat",
-        "sessions/{session}/aside",
         "sessions/{session}/share",
         "sessions/",
         "sessions/{session}/",
