@@ -15,6 +15,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 from chat.origin import AllowedOrigin  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
+from common.errors import Busy  # noqa: E402
 from config.checks import require_sound_settings  # noqa: E402
 from config.startup import require_secret_key  # noqa: E402
 from copilot.checks import TAG  # noqa: E402
@@ -38,6 +39,31 @@ class NamesLoop:
         await self._application(scope, receive, send)
 
 
+class SaysComeAgain:
+    """Answers what still waits when the server stops with 503; the server itself would say 500, and log errors."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        begun = False
+
+        async def sending(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._application(scope, receive, sending)
+        except asyncio.CancelledError:
+            if begun:
+                raise
+            answer = Busy("The server is restarting. Ask again.").response()
+            headers = [(b"content-type", b"application/json"), (b"retry-after", b"1")]
+            await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+            await send({"type": "http.response.body", "body": answer.content})
+
+
 application = NamesLoop(
-    ProtocolTypeRouter({"http": http, "websocket": AllowedOrigin(URLRouter(websocket_urlpatterns))})
+    ProtocolTypeRouter({"http": SaysComeAgain(http), "websocket": AllowedOrigin(URLRouter(websocket_urlpatterns))})
 )

@@ -67,6 +67,21 @@ async def test_a_stopped_worker_hands_its_turns_to_another(data_dir: Path) -> No
     assert log[-1][1] == {"type": "abort", "reason": "stopped"}
 
 
+async def test_who_still_waits_when_the_server_stops_is_told_to_ask_again(data_dir: Path) -> None:
+    with EmbeddedServer(data_dir) as server:
+        key = server.issue_key()
+        async with Rest(server, key, timeout=30) as rest:
+            turn = await rest.start(await rest.new_session(), "/sleep 60")
+            paths = [f"turns/{turn}?wait=25", f"turns/{turn}/events?after=100&wait=25"]
+            waiting = [asyncio.create_task(rest.http.get(path)) for path in paths]
+            # A request that comes later is answered first: the others have been accepted.
+            await rest.get(f"turns/{turn}", wait=1)
+            await _stop(server.server, signal.SIGTERM)
+            for answer in await asyncio.gather(*waiting):
+                assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+        assert "Exception in ASGI application" not in server.server.output()
+
+
 async def _stop(process: Process, number: signal.Signals) -> None:
     code, seconds = await asyncio.to_thread(process.stop, number)
     logger.info("%s stopped by %s after %.1f s", process.name, number.name, seconds)

@@ -46,8 +46,14 @@ class Server:
         url = f"http://127.0.0.1:{self.rng.choice(self.stack.ports)}/api/v1/{path}"
         answer = await self.http.request(method, url, **options)
         if answer.status_code == 500:
-            self.problems.append(f"{method} {path} was answered with 500")
+            self.problems.append(f"{method} {path} was answered with 500\n{self._traceback()}")
         return answer.status_code, answer.json() if answer.content else None
+
+    def _traceback(self) -> str:
+        """The newest traceback that a process of the server printed."""
+        printed = [process.output() for process in self.stack.processes]
+        found = [text[text.rindex("Traceback (most recent") :][:4000] for text in printed if "Traceback (" in text]
+        return found[-1] if found else "no traceback was printed"
 
     async def call(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
         """Ask until somebody answers with something else than an error of the server."""
