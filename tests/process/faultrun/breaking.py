@@ -137,8 +137,8 @@ class ScaledFaults:
 class EmbeddedFaults:
     """The faults of a single process, one after the other.
 
-    A full disk: the operating system refuses every write of the process that would make a file larger than a few
-    bytes, and takes back what was written of it in part. SQLite, the log and the tools meet that alike.
+    A full disk: the operating system refuses every write of the process to a file, whole and with an error that
+    says so. SQLite, the log and the tools meet that alike.
     """
 
     def __init__(self, server: EmbeddedServer, rng: random.Random, *, full: float) -> None:
@@ -174,7 +174,7 @@ class EmbeddedFaults:
         async with self._one:
             pid = self._stack.server.pid
             before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, before[1]))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, before[1]))
             try:
                 await asyncio.sleep(self._full)
             finally:
