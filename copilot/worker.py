@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 LEAVE_TOOLS_SECONDS = 8.0
 LEAVE_SECONDS = 9.5
 #: Seconds for which a turn on probation has the process for itself.
-ALONE_SECONDS = 10.0
+ALONE_SECONDS = 5.0
 #: Seconds between two looks for stop requests while hints do not pass: nobody waits for the heartbeat.
 LOOK_SECONDS = 0.15
 
@@ -67,7 +67,7 @@ class Worker:
         self._ended = threading.Event()
         self._pong = time.monotonic()
         self._lag = 0.0
-        self._listener: asyncio.Task[None] | None = None
+        self._listeners: list[asyncio.Task[None]] = []
         #: Who waits for a turn to run, and the task that claims for them.
         self._wanted: deque[asyncio.Future[Claim | None]] = deque()
         self._claiming: asyncio.Task[None] | None = None
@@ -89,10 +89,11 @@ class Worker:
         self.writer.start()
         self._heart.start()
         self._sweeper.start()
-        self.loop.call_soon_threadsafe(self._start_listener)
+        self.loop.call_soon_threadsafe(self._start_listening)
 
-    def _start_listener(self) -> None:
-        self._listener = self.loop.create_task(listen(publish.WORKERS, self._hear))
+    def _start_listening(self) -> None:
+        groups = (publish.WORKERS, publish.INTERRUPTS)
+        self._listeners = [self.loop.create_task(listen(group, self._hear)) for group in groups]
 
     async def stop(self) -> None:
         """Admit nothing more and hand back every turn, in less than ten seconds. On the loop."""
@@ -108,8 +109,8 @@ class Worker:
         if self._running:
             await asyncio.wait(set(self._running), timeout=LEAVE_SECONDS)
         await sweeping
-        if self._listener is not None:
-            self._listener.cancel()
+        for listener in self._listeners:
+            listener.cancel()
         self._ended.set()
         await asyncio.to_thread(self._heart.join, 2)
         await asyncio.to_thread(self.writer.stop)

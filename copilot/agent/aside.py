@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -93,6 +93,8 @@ async def begin_aside(*, user: Any, session_id: object, text: str) -> SideAnswer
     if _under_way[user.pk] >= AT_ONCE:
         raise RateLimited(
             f"{AT_ONCE} side questions of yours are being answered. Ask again when one of them has ended.",
+            window="at_once",
+            resets_at=(datetime.now(UTC) + timedelta(seconds=RETRY_AFTER)).isoformat().replace("+00:00", "Z"),
             retry_after=RETRY_AFTER,
         )
     _under_way[user.pk] += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+import uuid
+from collections.abc import Sequence, Set
 from typing import Any
 
 import jsonschema
@@ -54,12 +55,25 @@ async def run_calls(live: LiveTurn, calls: Sequence[ToolCall], tools: dict[str, 
         live.in_tools = False
 
 
-async def settle_interrupted(live: LiveTurn, calls: Sequence[ToolCall]) -> None:
-    """Give an outcome to those calls of a step that was cut short which have none."""
-    texts = {ToolCall.State.PENDING: CUT_BEFORE, ToolCall.State.RUNNING: CUT_SHORT}
+async def settle_interrupted(live: LiveTurn, calls: Sequence[ToolCall], *, lost: Set[uuid.UUID]) -> None:
+    """Give an outcome to those calls of a step that was cut short which have none.
+
+    Args:
+        lost: those that were running when an earlier worker was lost.
+    """
     for call in calls:
-        if text := texts.get(ToolCall.State(call.state)):
-            await live.commit(settle_call, call_id=call.id, outcome=CallOutcome(ToolCall.State.ERROR, error=text))
+        if outcome := _cut_outcome(call, lost=call.id in lost):
+            await live.commit(settle_call, call_id=call.id, outcome=outcome)
+
+
+def _cut_outcome(call: ToolCall, *, lost: bool) -> CallOutcome | None:
+    if call.state == ToolCall.State.PENDING:
+        return CallOutcome(ToolCall.State.ERROR, error=CUT_BEFORE)
+    if call.state != ToolCall.State.RUNNING:
+        return None
+    if lost:
+        return CallOutcome(ToolCall.State.UNKNOWN, error=UNKNOWN_OUTCOME)
+    return CallOutcome(ToolCall.State.ERROR, error=CUT_SHORT)
 
 
 async def _run_call(live: LiveTurn, call: ToolCall, tool: Tool | None, time_zone: str) -> None:

@@ -116,6 +116,11 @@ def anything_after_step(turn_id: uuid.UUID, step: int) -> bool:
     return _delivered(turn_id).filter(after_step=step).exists()
 
 
+def delivered_ids(turn_id: uuid.UUID) -> set[uuid.UUID]:
+    """Return which messages were delivered into a turn."""
+    return set(_delivered(turn_id).values_list("pk", flat=True))
+
+
 def _delivered(turn_id: uuid.UUID) -> QuerySet[Message]:
     return Message.objects.filter(turn_id=turn_id, after_step__isnull=False).order_by("seq")
 

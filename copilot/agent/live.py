@@ -16,6 +16,7 @@ from copilot.events.writer import Appender, LogWriter
 from copilot.turns import progress
 from copilot.turns.claim import Claim
 from copilot.turns.finish import Ending, finish_held
+from copilot.turns.followups import Delivery
 from copilot.turns.recover import hand_back
 
 #: Why the turn's task was cancelled from outside.
@@ -47,9 +48,8 @@ class LiveTurn:
         #: Events up to here belong to committed rows; a repeated step takes back what follows.
         self.sealed = 0
         self._parts = 0
-        #: A message waits that the running step is to be cut short for.
-        self.interrupted = False
-        #: Messages that were delivered: a late word of them cuts nothing short.
+        #: Messages that the running step is to be cut short for, and those of which any word now comes too late.
+        self.wanted: set[uuid.UUID] = set()
         self.delivered: set[uuid.UUID] = set()
         self._step: asyncio.Timeout | None = None
 
@@ -65,12 +65,15 @@ class LiveTurn:
         self.stop_reason = reason or self.stop_reason
         self.task.cancel()
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a message waits that the step is to be cut short for."""
+        return not self.wanted <= self.delivered
+
     def cut_step(self, message_id: uuid.UUID) -> None:
         """Cut the running step short for a message, or the next one before it begins. Call on the loop."""
-        if message_id in self.delivered:
-            return
-        self.interrupted = True
-        if self._step is not None and not self._step.expired():
+        self.wanted.add(message_id)
+        if self.interrupted and self._step is not None and not self._step.expired():
             self._step.reschedule(0)
 
     @asynccontextmanager
@@ -80,8 +83,10 @@ class LiveTurn:
         Raises:
             Interrupted: it was. A stop that comes at the same time goes first.
         """
+        if self.interrupted:
+            raise Interrupted
         try:
-            async with asyncio.timeout(0 if self.interrupted else None) as self._step:
+            async with asyncio.timeout(None) as self._step:
                 yield
         except TimeoutError as error:
             if self._step is None or not self._step.expired():
@@ -111,12 +116,19 @@ class LiveTurn:
         A write that seals the events before it returns the seq up to which it does. Returns what the write does.
         """
         self.progressed = True
-        result = await self.log.commit(
-            lambda batch: write(batch, turn_id=self.claim.turn_id, fence=self.claim.fence, **arguments), last=last
+        return await self.log.commit(
+            lambda batch: write(batch, turn_id=self.claim.turn_id, fence=self.claim.fence, **arguments),
+            last=last,
+            landed=self._landed,
         )
-        if isinstance(result, int):
+
+    def _landed(self, result: Any) -> None:
+        """Take note of a commit in its own thread: whoever waits for it may be cut short meanwhile."""
+        if isinstance(result, Delivery):
+            self.sealed = result.sealed
+            self.delivered |= {message.id for message in result.messages}
+        elif isinstance(result, int):
             self.sealed = result
-        return result
 
     async def end(self, ending: Ending, *, step: progress.FinishedStep | None = None) -> None:
         """End the turn, with its last step if there is one, in one transaction."""

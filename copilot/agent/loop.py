@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,6 +61,8 @@ class TurnState:
     message_id: object
     #: The step before has its end already: a message was delivered behind it.
     between_steps: bool = False
+    #: The messages that were delivered into the turn so far.
+    delivered: set[uuid.UUID] = field(default_factory=set)
     said_anything: bool = False
     nudged: bool = False
     late_tries: int = field(default=0)
@@ -84,6 +86,7 @@ def load(turn_id: uuid.UUID) -> TurnState:
         last_step=Step.objects.get(turn=turn, number=turn.steps) if turn.steps else None,
         message_id=answers[-1].id,
         between_steps=resumed and history.anything_after_step(turn.id, turn.steps),
+        delivered=history.delivered_ids(turn.id) if resumed else set(),
         said_anything=turn.steps > 0,
     )
 
@@ -120,7 +123,9 @@ async def run_turn(live: LiveTurn) -> None:
 async def _run(live: LiveTurn, state: TurnState) -> None:
     live.sealed = state.turn.sealed_seq
     provider, model = _provider(live, state)
-    live.interrupted = state.turn.interrupt_id is not None
+    live.delivered |= state.delivered
+    if state.turn.interrupt_id is not None:
+        live.wanted.add(state.turn.interrupt_id)
     if state.last_step is not None:
         await _settle_step(live, state, state.last_step.number, state.last_step.content)
         state.messages += await db_steady(history.messages_after_step, live.id, state.steps)
@@ -140,7 +145,7 @@ async def _run(live: LiveTurn, state: TurnState) -> None:
             step=number,
             pause=live.log.slack,
         )
-        answer = await _ask(live, state, provider, request, last=last)
+        answer = await _ask(live, state, provider, request)
         if answer is None:
             continue
         if not answer.cut and await _ends_turn(live, state, answer, last=last):
@@ -189,10 +194,11 @@ async def _settle_step(live: LiveTurn, state: TurnState, number: int, content: l
     if open_calls:
         zone = state.turn.settings.get("time_zone") or ""
         try:
-            async with live.step():
+            async with _cuttable(live, number):
                 await run_calls(live, open_calls, state.tools, zone)
         except Interrupted:
-            await settle_interrupted(live, await db_steady(history.calls_of, live.id, number))
+            lost = {call.id for call in open_calls if call.state == ToolCall.State.RUNNING}
+            await settle_interrupted(live, await db_steady(history.calls_of, live.id, number), lost=lost)
         calls = await db_steady(history.calls_of, live.id, number)
     state.messages += history.step_messages(content, calls)
     if state.nudged and prompt.NUDGE not in state.messages:
@@ -254,26 +260,34 @@ def say_line(live: Output, text: str) -> None:
 
 async def _deliver_followups(live: LiveTurn, state: TurnState) -> None:
     """Have the model read next what was sent meanwhile; not at the turn's last step, which has to end it."""
-    live.interrupted = False
-    session_id = live.claim.session_id
-    if state.steps + 1 >= settings.TURN_MAX_STEPS or not await db_steady(anything_to_deliver, session_id):
+    if not _may_deliver(state.steps):
         return
-    opening = _opening(live, state)
-    found = await live.commit(deliver_followups, session_id=session_id, step=state.steps, opening=opening)
+    heard, session_id = set(live.wanted), live.claim.session_id
+    found = None
+    if await db_steady(anything_to_deliver, session_id):
+        opening = _opening(live, state)
+        found = await live.commit(deliver_followups, session_id=session_id, step=state.steps, opening=opening)
+    live.delivered |= heard  # or withdrawn: either way it interrupts no more
     if found is not None:
-        live.sealed = found.sealed
-        live.delivered.update(message.id for message in found.messages)
         state.between_steps = True
         state.messages += history.followups(found.messages)
 
 
-async def _ask(
-    live: LiveTurn, state: TurnState, provider: Provider, request: ModelRequest, *, last: bool
-) -> Answer | None:
+def _may_deliver(steps: int) -> bool:
+    """Whether a message can be delivered after so many steps: not before the last, which has to end the turn."""
+    return steps + 1 < settings.TURN_MAX_STEPS
+
+
+def _cuttable(live: LiveTurn, step: int) -> AbstractAsyncContextManager[None]:
+    """What happens in here is cut short for a message, if the message can be read after this step."""
+    return live.step() if _may_deliver(step) else nullcontext()
+
+
+async def _ask(live: LiveTurn, state: TurnState, provider: Provider, request: ModelRequest) -> Answer | None:
     """Ask the model for one step, again where that may help; None when it was cut short before it said anything.
 
     Before anything was shown a transient failure is tried again with backoff; after that only by taking back
-    what was shown, at most twice a turn. The last step is not cut short: it has to end the turn.
+    what was shown, at most twice a turn.
     """
     tries = 0
     while True:
@@ -281,13 +295,13 @@ async def _ask(
         state.asked += 1
         stream = StepStream(live, state.turn.created_at)
         try:
-            async with nullcontext() if last else live.step():
+            async with _cuttable(live, request.step):
                 answer = await stream.run(
                     provider, replace(request, tries=tries), idle_seconds=2 * settings.TOOL_MAX_SECONDS
                 )
         except Interrupted:
             await _record(live, state, request, stream.usage)
-            return _cut(live, stream, request)
+            return await _cut(live, stream, request)
         except asyncio.CancelledError:
             await _record(live, state, request, stream.usage)  # what was used was used, also when it is stopped
             raise
@@ -299,7 +313,7 @@ async def _ask(
             live.emit(schema.rollback(live.sealed))
             live.emit(schema.status("retrying", attempt=tries + 1, reason=error.code))
             try:
-                async with nullcontext() if last else live.step():
+                async with _cuttable(live, request.step):
                     await asyncio.sleep(backoff(tries, error.retry_after))
             except Interrupted:
                 return None
@@ -308,8 +322,9 @@ async def _ask(
             return answer
 
 
-def _cut(live: LiveTurn, stream: StepStream, request: ModelRequest) -> Answer | None:
-    if stream.streamed:
+async def _cut(live: LiveTurn, stream: StepStream, request: ModelRequest) -> Answer | None:
+    """Keep what was said before the message came; None if it was withdrawn, or came before a word was said."""
+    if stream.streamed and await db_steady(anything_to_deliver, live.claim.session_id):
         return stream.cut_short(request.step)
     live.emit(schema.rollback(live.sealed))
     return None

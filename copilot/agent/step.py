@@ -122,6 +122,8 @@ class StepStream:
         for call in self._calls.values():
             self._live.emit(schema.tool_input_error(call.id, call.name, call.arguments(), CUT_SHORT))
         self._calls = {}
+        while self._content and self._content[-1]["type"] == "reasoning":
+            self._content.pop()  # thoughts without what they led to are nothing that a model takes back
         return replace(self._answer(number, Stop("other")), cut=True)
 
     def _take(self, part: StreamPart) -> None:

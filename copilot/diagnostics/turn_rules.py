@@ -118,8 +118,16 @@ def ending_leaves_an_answer(facts: TurnFacts) -> Iterator[str]:
         yield f"is {turn.status}, but left no message"
     if turn.status == Turn.Status.COMPLETED and set(states) - {Message.State.DONE}:
         yield f"is completed, but its messages are {', '.join(states)}"
-    if turn.status in (Turn.Status.FAILED, Turn.Status.CANCELLED) and states and states[-1] == Message.State.DONE:
+    # A stopped turn that said nothing to what was delivered last has only the answer before that, which is done.
+    answered = not _delivered_behind_the_last_answer(facts)
+    ended_early = turn.status == Turn.Status.FAILED or (turn.status == Turn.Status.CANCELLED and answered)
+    if ended_early and states and states[-1] == Message.State.DONE:
         yield f"is {turn.status}, but its last message is done"
+
+
+def _delivered_behind_the_last_answer(facts: TurnFacts) -> bool:
+    last = max((answer.seq or 0 for answer in facts.answers), default=0)
+    return any((question.seq or 0) > last and question.after_step is not None for question in facts.questions)
 
 
 def calls_have_outcomes(facts: TurnFacts) -> Iterator[str]:

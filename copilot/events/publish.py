@@ -20,6 +20,8 @@ from copilot.events.schema import Chunk
 logger = logging.getLogger(__name__)
 
 WORKERS = "workers"
+#: Apart, because workers of the version before take whatever ``WORKERS`` hears for a stop.
+INTERRUPTS = "interrupts"
 #: A group that nobody joins.
 NOBODY = "nobody"
 
@@ -85,7 +87,7 @@ def stop_requested(turn_id: object) -> None:
 
 def interrupted(turn_id: object, message_id: object) -> None:
     """Tell every worker process that the turn's running step is to be cut short for a message."""
-    _send([(WORKERS, {"type": "turn.interrupted", "turn": str(turn_id), "message": str(message_id)})])
+    _send([(INTERRUPTS, {"type": "turn.interrupted", "turn": str(turn_id), "message": str(message_id)})])
 
 
 def knock() -> None:

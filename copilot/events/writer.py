@@ -79,7 +79,13 @@ class Appender:
         if not self.stale:
             publish.publish_events(self.turn_id, [(None, chunk)])
 
-    async def commit(self, write: Callable[[EventBatch], T], *, last: bool = False) -> T:
+    async def commit(
+        self,
+        write: Callable[[EventBatch], T],
+        *,
+        last: bool = False,
+        landed: Callable[[T], None] = lambda _: None,
+    ) -> T:
         """Run ``write`` in one transaction with the deltas that wait, and insert its chunks last.
 
         While the database does not answer it is tried again: the turn waits, it does not fail.
@@ -87,6 +93,8 @@ class Appender:
         Args:
             last: the turn is given up by this write. Whatever is appended from then on goes nowhere: it must not
                 come after the end, nor take a seq from the next holder.
+            landed: told of the result as soon as it is committed, in the thread that did it: also when the caller
+                is cancelled meanwhile.
 
         ``write`` may run twice (contention), gets a fresh batch each time, and its result is returned. When the
         caller is cancelled meanwhile, the transaction has still ended one way or the other.
@@ -97,7 +105,7 @@ class Appender:
         async with self._committing:
             try:
                 await self._hold()
-                return await db_steady(self._commit_now, write, last)
+                return await db_steady(self._commit_now, write, last, landed)
             except StaleTurn:
                 self._mark_stale()
                 raise
@@ -126,7 +134,7 @@ class Appender:
         if self.stale:
             raise StaleTurn
 
-    def _commit_now(self, write: Callable[[EventBatch], T], last: bool) -> T:
+    def _commit_now(self, write: Callable[[EventBatch], T], last: bool, landed: Callable[[T], None]) -> T:
         with self._writer.lock:
             waiting, self._waiting = self._waiting, []
 
@@ -146,6 +154,7 @@ class Appender:
             raise
         if last:
             self.stale = True
+        landed(result)
         return result
 
     def _release(self) -> None:

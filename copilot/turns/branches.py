@@ -235,22 +235,22 @@ def _do_refuse_while_busy(session: Session) -> None:
 
 
 def _do_mend_links(session: Session) -> None:
-    """Link what has no parent.
+    """Link what is shown as it stands.
 
-    While an update is rolled out, processes that know no branches (of an earlier version) place such
-    messages, and what is placed after them follows the wrong one. People and models are shown messages by their
-    places, so it is soon enough to do this before branches matter.
+    While an update is rolled out, processes that know no branches (of an earlier version) place messages without
+    a parent, and delete answers that said nothing without a look at the head. People and models are shown messages
+    by their places, so it is soon enough to mend the links before branches matter.
     """
-    if not _placed(session).filter(parent__isnull=True).exists():
-        return
     shown = list(_placed(session).shown().order_by("seq").values_list("pk", "parent"))
     before = [session.pk, *(pk for pk, _ in shown)]
     # The last one first: where it stood is free for the one that belongs there.
     for (pk, parent), right in reversed(list(zip(shown, before, strict=False))):
         if parent != right:
             session.messages.filter(pk=pk).update(parent=right)
-    session.head = shown[-1][0]
-    Session.objects.filter(pk=session.pk).update(head=session.head)
+    last = shown[-1][0] if shown else None
+    if session.head != last:
+        session.head = last
+        Session.objects.filter(pk=session.pk).update(head=last)
 
 
 def _do_hide_from(session: Session, seq: int, *, head: uuid.UUID | None) -> None:

@@ -57,18 +57,19 @@ def claim_waiting(worker_id: uuid.UUID, most: int, *, idle: bool = False) -> lis
     this hint may be the last one of a turn.
 
     Args:
-        idle: this process runs nothing: then it takes a turn on probation before all others, and that one alone.
+        idle: this process runs nothing: then it takes a turn on probation when no other waits, and that one alone.
     """
     wanted = min(most, BATCH)
     for _ in range(ROUNDS):
         candidates = _candidates(wanted, idle=idle)
         if not candidates:
             break
-        on_probation = [candidate for candidate in candidates if candidate[3]] if idle else []
-        if on_probation and (found := _claim(worker_id, on_probation[:1])):
-            return [replace(found[0], alone=True)]
-        if found := _claim_some(worker_id, candidates, wanted):
+        ordinary = [candidate for candidate in candidates if not (idle and candidate[3])]
+        if found := _claim_some(worker_id, ordinary, wanted):
             return found
+        for candidate in candidates:
+            if idle and candidate[3] and (found := _claim(worker_id, [candidate])):
+                return [replace(found[0], alone=True)]
         # Taken meanwhile, or their sessions are locked, perhaps by a second message: a matter of a moment.
         time.sleep(ROUND_SECONDS)
     return []

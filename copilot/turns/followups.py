@@ -10,19 +10,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from common.db import db_now
-from common.prepared import insert, prepared
+from common.prepared import insert
 from copilot.events import schema
 from copilot.events.fold import Transcript
 from copilot.events.log import EventBatch, StaleTurn, read_events
 from copilot.models import Message, Session, Turn
-from copilot.models.message import MessageQuerySet, open_answer_of, queued_in
+from copilot.models.message import open_answer_of, queued_in
 from copilot.models.session import locked_session
 from copilot.objects import message_objects
 from copilot.turns.begin import do_open_answer, do_place, do_touch_session, do_unplace
 from copilot.turns.journal import journal, touch
+from copilot.turns.progress import StopRequested
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +33,9 @@ class Delivery:
     sealed: int
 
 
-@prepared
-def _wanting(session_id: Any) -> MessageQuerySet:
-    waiting = Message.objects.queued().filter(session_id=session_id, held=False)
-    return waiting.exclude(delivery=Message.Delivery.NEXT)
-
-
 def anything_to_deliver(session_id: uuid.UUID) -> bool:
     """Whether a message waits that wants to be delivered into the running turn. A look, without a lock."""
-    return bool(_wanting(session_id))
+    return bool(due(queued_in(session_id)))
 
 
 def deliver_followups(
@@ -55,7 +49,7 @@ def deliver_followups(
 ) -> Delivery | None:
     """Deliver what waits into a turn as the worker that holds it, in the transaction of ``batch``.
 
-    Nothing is delivered, and the answer is None, when there is nothing to deliver or somebody asked to stop.
+    Nothing is delivered, and the answer is None, when there is nothing to deliver.
 
     Args:
         step: the committed steps of the turn so far.
@@ -63,12 +57,15 @@ def deliver_followups(
 
     Raises:
         StaleTurn: the turn is held no longer.
+        StopRequested: somebody asked to stop: nothing begins any more.
     """
     sessions = locked_session(session_id)
     turn = Turn.objects.held_by(turn_id, fence).locked().first()
     if not sessions or turn is None:
         raise StaleTurn
-    messages = due(queued_in(session_id)) if turn.stop_requested_at is None else []
+    if turn.stop_requested_at is not None:
+        raise StopRequested
+    messages = due(queued_in(session_id))
     if not messages:
         Turn.objects.filter(pk=turn_id).update(interrupt_id=None)
         return None

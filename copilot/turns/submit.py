@@ -27,6 +27,7 @@ from copilot.models.session import SessionQuerySet
 from copilot.models.turn import live_turn_of
 from copilot.providers.registry import UnknownModel, check_model
 from copilot.turns.begin import do_begin_turn, do_next_number, do_touch_session
+from copilot.turns.followups import due
 from copilot.turns.rate import do_count_send
 from copilot.turns.recover import do_take_over_if_orphaned
 
@@ -208,7 +209,7 @@ def _accept(
         do_touch_session(session)
         if delivery == Message.Delivery.INTERRUPT:
             _interrupt(live, message)
-        accepted = _queued(message, len(waiting) + 1, live)
+        accepted = _queued(message, waiting, live)
     else:
         answers = [*waiting, message]
         accepted = Accepted(message, do_begin_turn(session, answers, origin=origin), answers=answers)
@@ -254,17 +255,17 @@ def do_find_earlier(session: Session, message: Message, digest: str) -> Accepted
         )
     if message.state != Message.State.QUEUED:
         return Accepted(message, message.turn, repeated=True, branched=session.rewrites > 0)
-    position = session.messages.queued().filter(number__lte=message.number).count()
-    return _queued(message, position, live_turn_of(session.pk), repeated=True)
+    before = list(session.messages.queued().filter(number__lt=message.number))
+    return _queued(message, before, live_turn_of(session.pk), repeated=True)
 
 
-def _queued(message: Message, position: int, live: Turn | None, *, repeated: bool = False) -> Accepted:
-    """Say how a message that waits is going to be delivered, as things are now."""
-    into_turn = live is not None and live.stop_requested_at is None and not message.held
+def _queued(message: Message, before: list[Message], live: Turn | None, *, repeated: bool = False) -> Accepted:
+    """Say how a message that waits behind others is going to be delivered, as things are now."""
+    into_turn = live is not None and live.stop_requested_at is None and message in due([*before, message])
     return Accepted(
         message,
         None,
-        position=position,
+        position=len(before) + 1,
         delivery=message.delivery if into_turn else Message.Delivery.NEXT,
         waiting_for=waiting_for(live) if live else "turn",
         repeated=repeated,
@@ -292,8 +293,9 @@ def withdraw_queued(*, user: Any, session_id: object, message_id: object) -> Non
         raise NotFound
     if message.state != Message.State.QUEUED:
         raise Conflict("This message was delivered already.", code="already_delivered")
-    session.turns.filter(interrupt_id=message.pk).update(interrupt_id=None)
     message.delete()
+    interrupting = session.messages.queued().filter(delivery=Message.Delivery.INTERRUPT, held=False).last()
+    session.turns.filter(interrupt_id=wanted).update(interrupt_id=interrupting.pk if interrupting else None)
     do_touch_session(session)
 
 

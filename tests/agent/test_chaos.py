@@ -140,7 +140,7 @@ async def test_every_promise_holds(
     for turn in await db(lambda: list(Turn.objects.all())):
         events = await db(events_of, turn)
         assert audience.heard[turn.pk] == events
-        answers = await db(lambda turn=turn: list(turn.messages.filter(role="assistant")))
+        answers = await db(lambda turn=turn: list(turn.messages.filter(role="assistant").order_by("seq")))
         assert "".join(answer.text for answer in answers) == Transcript.of(events).text
         if turn.status == "completed":
             assert all(answer.state == "done" for answer in answers)

@@ -334,3 +334,15 @@ async def test_editing_the_question_hides_all_that_was_delivered_after_it(crew: 
     assert edited.turn is not None
     await settled(crew, edited.turn)
     assert await shown(turn) == [("user", "/words 1"), ("assistant", "w1")]
+
+
+async def test_a_stop_before_a_word_is_said_to_it_leaves_the_answer_before_as_it_was(crew: Crew) -> None:
+    turn = await crew.send(WAIT + "/words 2")
+    await crew.until(turn, "tool-input-available")
+    await follow_up(turn, "/sleep 60", "interrupt")
+    await crew.until(turn, "data-pending")
+    await cancel_turn(user=turn.session.user, turn_id=turn.id)
+    ended = await crew.ended(turn)
+    assert ended.status == "cancelled"
+    assert await db(invariants.check) == []
+    assert [role for role, _ in await shown(turn)] == ["user", "assistant", "user"]

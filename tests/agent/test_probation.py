@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from django.db.models import F
 from common.db import db
 from copilot import worker as working
 from copilot.models import Turn
+from copilot.turns import claim as claiming
 from copilot.turns.claim import PROBATION_ATTEMPT, PROBATION_PATIENCE, claim_waiting
 from tests.harness import Crew
 
@@ -67,3 +69,29 @@ async def test_beside_a_turn_on_probation_others_begin_after_a_while(
     other = await crew.send("/words 1")
     assert (await crew.ended(other)).status == "completed"
     assert (await crew.now(turn)).status == "running"
+
+
+async def several_waiting(crew: Crew) -> list[Turn]:
+    """Return four turns that wait, the first two of them on probation."""
+    turns = [await crew.send("/words 2") for _ in range(4)]
+    ids = [turn.pk for turn in turns[:2]]
+    await db(lambda: Turn.objects.filter(pk__in=ids).update(attempt=PROBATION_ATTEMPT))
+    return turns
+
+
+async def test_one_that_somebody_else_takes_does_not_bring_the_next_one_in_beside_others(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = [turn.pk for turn in (await several_waiting(crew))[:2]]
+    claim, tries = claiming._claim, iter([True])
+    monkeypatch.setattr(claiming, "_claim", lambda *asked: [] if next(tries, False) else claim(*asked))
+    claims = await db(lambda: claim_waiting(uuid.uuid4(), 16, idle=True))
+    assert not [found for found in claims if found.turn_id in bad and not found.alone]
+
+
+async def test_all_others_go_first(crew: Crew) -> None:
+    turns = await several_waiting(crew)
+    claims = await db(lambda: claim_waiting(uuid.uuid4(), 16, idle=True))
+    assert {found.turn_id for found in claims} == {turn.pk for turn in turns[2:]}
+    [alone] = await db(lambda: claim_waiting(uuid.uuid4(), 16, idle=True))
+    assert (alone.turn_id in [turn.pk for turn in turns[:2]], alone.alone) == (True, True)

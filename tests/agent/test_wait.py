@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from channels.layers import InMemoryChannelLayer, get_channel_layer
+from channels.layers import get_channel_layer
 
 from common.db import db
 from common.errors import Invalid, NotFound
@@ -38,28 +38,40 @@ async def session(crew: Crew) -> Session:
     return made
 
 
+#: The channels in each group, as they came and left.
+groups: dict[str, set[str]] = {}
+
+
 @pytest.fixture(autouse=True)
-async def nobody_listens_afterwards(crew: Crew) -> AsyncIterator[None]:
-    """Whatever a test does, no turn's group has anybody in it at the end."""
+async def nobody_listens_afterwards(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Whatever a test does, no turn's group has anybody in it at the end. Any layer can be watched so."""
+    layer: Any = get_channel_layer()
+    add, discard = layer.group_add, layer.group_discard
+    groups.clear()
+
+    async def group_add(group: str, channel: str) -> None:
+        groups.setdefault(group, set()).add(channel)
+        await add(group, channel)
+
+    async def group_discard(group: str, channel: str) -> None:
+        await discard(group, channel)
+        groups[group].discard(channel)
+
+    monkeypatch.setattr(layer, "group_add", group_add)
+    monkeypatch.setattr(layer, "group_discard", group_discard)
     yield
     assert subscribers() == []
 
 
-def groups() -> dict[str, Any]:
-    """The channels of each group: the in-memory layer's own books, empty for others."""
-    layer = get_channel_layer()
-    return layer.groups if isinstance(layer, InMemoryChannelLayer) else {}
-
-
 def subscribers() -> list[str]:
     """The groups of turns that somebody listens to."""
-    return [group for group, channels in groups().items() if group.startswith("turn.") and channels]
+    return [group for group, channels in groups.items() if group.startswith("turn.") and channels]
 
 
 async def joined(turn: Turn) -> None:
     """Wait until somebody follows the turn."""
     async with asyncio.timeout(PATIENCE):
-        while not groups().get(turn_group(turn.id)):  # noqa: ASYNC110 - there is nothing that tells of it
+        while not groups.get(turn_group(turn.id)):  # noqa: ASYNC110 - there is nothing that tells of it
             await asyncio.sleep(0.01)
 
 
@@ -156,8 +168,6 @@ async def test_a_turn_that_waits_for_a_person_is_not_waited_for(crew: Crew) -> N
 
 @pytest.mark.parametrize("how", ["deadline", "cancelled", "failure", "deletion", "end"])
 async def test_every_way_out_leaves_the_group(crew: Crew, session: Session, how: str) -> None:
-    if not isinstance(get_channel_layer(), InMemoryChannelLayer):
-        pytest.skip("only the in-memory layer can be asked who listens")
     turn = await crew.send("/words 3 50" if how == "end" else "/sleep 60", session)
 
     async def failing(turn_id: uuid.UUID, after: int) -> AsyncIterator[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.browser.pages import ChatPage
+from tests.browser.pages import UNREACHABLE, ChatPage
 from tests.process.servers import EmbeddedServer
 
 pytestmark = pytest.mark.browser
@@ -19,6 +19,14 @@ def press_enter(page: Page) -> None:
 
 def click_send(page: Page) -> None:
     page.click("#send")
+
+
+def test_a_page_whose_scripts_cannot_be_had_says_so(context: BrowserContext, server: EmbeddedServer) -> None:
+    context.complaints.expect(UNREACHABLE)  # type: ignore[attr-defined]
+    page = context.new_page()
+    page.route("**/composer*.js", lambda route: route.abort())
+    page.goto(server.url)
+    expect(page.get_by_role("alert")).to_contain_text("Reload it")
 
 
 @pytest.mark.parametrize("send", [press_enter, click_send])

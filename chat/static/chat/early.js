@@ -14,6 +14,22 @@
     isWanted = true;
   };
 
+  const complain = () => {
+    const line = document.createElement("p");
+    line.className = "notice";
+    line.setAttribute("role", "alert");
+    line.textContent = "This page did not load completely, so nothing can be sent. Reload it.";
+    document.querySelector(".composer").before(line);
+  };
+
+  // A script, or one that it needs, cannot be had.
+  const missed = ({ target }) => {
+    if (target.tagName !== "SCRIPT") return;
+    if (document.readyState === "loading") addEventListener("DOMContentLoaded", complain);
+    else complain();
+  };
+
+  addEventListener("error", missed, true);
   addEventListener("keydown", hold, true);
   addEventListener("submit", hold, true);
 
