@@ -50,6 +50,8 @@ class Mutant:
     function: str
     line: int
     what: str
+    #: Entered once for many calls: a query that is built once, or a cached result.
+    built_once: bool = False
 
 
 class _Sites(ast.NodeTransformer):
@@ -57,7 +59,8 @@ class _Sites(ast.NodeTransformer):
 
     def __init__(self, wanted: int | None = None) -> None:
         self.wanted = wanted
-        self.found: list[tuple[str, int, str]] = []
+        self.found: list[tuple[str, int, str, bool]] = []
+        self._built_once = False
         self._path: list[str] = []
         self._function = ""
 
@@ -65,7 +68,7 @@ class _Sites(ast.NodeTransformer):
         """Note a place; return what stands there: the node, or what breaks it."""
         if not self._function:
             return node
-        self.found.append((self._function, getattr(node, "lineno", 0), what))
+        self.found.append((self._function, getattr(node, "lineno", 0), what, self._built_once))
         return ast.copy_location(broken(), node) if len(self.found) - 1 == self.wanted else node
 
     def visit(self, node: ast.AST) -> Any:
@@ -82,6 +85,8 @@ class _Sites(ast.NodeTransformer):
         outermost = not isinstance(node, ast.ClassDef) and not self._function
         if outermost:
             self._function = ".".join(self._path)
+            decorators = " ".join(ast.unparse(decorator) for decorator in node.decorator_list)
+            self._built_once = "prepared" in decorators or "cache" in decorators
         node.body = [self.visit(statement) for statement in node.body]
         if outermost:
             self._function = ""
@@ -241,7 +246,11 @@ def record(files: set[str]) -> dict[str, dict[str, float]]:
 
 def try_out(mutant: Mutant, entered: dict[str, dict[str, float]]) -> str:
     """Return what became of a mutant: noticed, survived, or untested when no test enters its function."""
-    tests = entered.get(f"{ROOT / mutant.file}:{mutant.function}", {})
+    name = f"{ROOT / mutant.file}:"
+    tests = entered.get(f"{name}{mutant.function}", {})
+    if mutant.built_once:  # then by the tests of the whole file
+        every = [found for function, found in entered.items() if function.startswith(name)]
+        tests = {test: seconds for found in every for test, seconds in found.items()}
     if not tests:
         return "untested"
 
