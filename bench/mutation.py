@@ -11,6 +11,7 @@ import argparse
 import ast
 import copy
 import gc
+import importlib
 import json
 import os
 import random
@@ -20,7 +21,7 @@ import tempfile
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ RESULT = ROOT / "bench" / "results" / "mutation.json"
 #: Seconds after which a mutant counts as noticed: it hangs.
 PATIENCE = 120
 _FAILED = 1  # pytest's exit code
+_NOT_BROKEN = 99  # not one of pytest's
 
 _FLIPS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
@@ -156,10 +158,13 @@ def apply(mutant: Mutant) -> None:
     tree = _Sites(mutant.number).visit(copy.deepcopy(ast.parse(path.read_text())))
     module = compile(ast.fix_missing_locations(tree), str(path), "exec")
     [code] = [code for code in _codes(module) if code.co_qualname == mutant.function]
-    for function in [found for found in gc.get_objects() if isinstance(found, types.FunctionType)]:
-        old = function.__code__
-        if old.co_filename == str(path) and old.co_qualname == mutant.function:
-            function.__code__ = code
+    functions = [found for found in gc.get_objects() if isinstance(found, types.FunctionType)]
+    here = [function for function in functions if function.__code__.co_filename == str(path)]
+    broken = [function for function in here if function.__code__.co_qualname == mutant.function]
+    if not broken:
+        raise LookupError(f"nobody holds {mutant.function}")
+    for function in broken:
+        function.__code__ = code
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -225,7 +230,7 @@ def _in_fork(work: Callable[[], int], patience: float) -> int | None:
     return None
 
 
-def record(files: set[str]) -> dict[str, dict[str, float]]:
+def record(files: set[str], tests: Sequence[str]) -> dict[str, dict[str, float]]:
     """Run the tests once, unbroken, and return which of them enter each function.
 
     The few that fail because they are watched, and so are slow, are left out.
@@ -235,7 +240,7 @@ def record(files: set[str]) -> dict[str, dict[str, float]]:
 
         def work() -> int:
             recorder = Recorder(files)
-            code = _pytest(list(TESTS), recorder)
+            code = _pytest(list(tests), recorder)
             found.write_text(json.dumps(recorder.entered))
             return code
 
@@ -255,10 +260,14 @@ def try_out(mutant: Mutant, entered: dict[str, dict[str, float]]) -> str:
         return "untested"
 
     def work() -> int:
-        apply(mutant)
+        try:
+            apply(mutant)
+        except LookupError:
+            return _NOT_BROKEN
         return _pytest(["-x", *sorted(tests, key=lambda test: tests[test])])
 
-    return "survived" if _in_fork(work, PATIENCE + 3 * sum(tests.values())) == 0 else "noticed"
+    code = _in_fork(work, PATIENCE + 3 * sum(tests.values()))
+    return {0: "survived", _NOT_BROKEN: "untested"}.get(_FAILED if code is None else code, "noticed")
 
 
 def main() -> None:
@@ -267,6 +276,7 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", default=TARGETS, help="files or folders")
     parser.add_argument("--sample", type=int, help="only so many, drawn by chance")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tests", nargs="*", default=TESTS, help="files or folders that have to notice")
     args = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings_test")
     sys.path.insert(0, str(ROOT))
@@ -275,13 +285,15 @@ def main() -> None:
     django.setup()
     paths = [found for target in args.targets for found in _files(ROOT / target)]
     files = [str(path.relative_to(ROOT)) for path in paths]
+    for file in files:
+        importlib.import_module(file.removesuffix(".py").replace("/", "."))  # a fork breaks what is loaded
     mutants = [mutant for file in files for mutant in mutants_of(file)]
     if args.sample and args.sample < len(mutants):
         mutants = sorted(
             random.Random(args.seed).sample(mutants, args.sample), key=lambda each: (each.file, each.number)
         )
     print(f"{len(mutants)} mutants in {len(files)} files", flush=True)
-    entered = record({str(path) for path in paths})
+    entered = record({str(path) for path in paths}, args.tests)
     outcomes: dict[str, list[Mutant]] = {"noticed": [], "survived": [], "untested": []}
     for mutant in mutants:
         outcome = try_out(mutant, entered)
