@@ -259,7 +259,11 @@ async function syncOnce() {
   const before = transcript.settledSeq;
   const isLive = (turn) => turn === active?.id;
   draw(); // what came meanwhile is drawn before it may be replaced
-  if (isRewritten) rewrite(page, isLive);
+  if (isRewritten) {
+    // What has ended is the server's to draw: it may not be part of what is shown any more.
+    for (const turn of turns.values()) if (turn.fold.isOver) turn.live = null;
+    rewrite(page, isLive);
+  }
   transcript.adopt(page.articles, isLive);
   draw(); // and what belongs to the messages that came
   for (const turn of turns.values()) if (turn.fold.id !== active?.id) turn.live = null;
