@@ -93,6 +93,18 @@ def do_open_answer(session: Session, turn: Turn) -> Message:
     return answer
 
 
+def do_new_message(session: Session, text: str, **fields: Any) -> Message:
+    """Return a person's message without a place yet, not saved. The caller holds the session lock."""
+    return Message(
+        session=session,
+        role=Message.Role.USER,
+        state=Message.State.QUEUED,
+        number=do_next_number(session),
+        parts=[{"type": "text", "text": text}],
+        **fields,
+    )
+
+
 def do_next_number(session: Session) -> int:
     """Allocate the next number in order of acceptance; ``do_touch_session`` stores that it is taken."""
     session.accepted += 1

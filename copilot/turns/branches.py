@@ -23,7 +23,7 @@ from copilot.events.log import from_outside
 from copilot.models import Message, Session
 from copilot.models.message import MessageQuerySet
 from copilot.providers.registry import UnknownModel, check_model
-from copilot.turns.begin import Again, announce, do_begin_turn, do_next_number
+from copilot.turns.begin import Again, announce, do_begin_turn, do_new_message, do_next_number
 from copilot.turns.rate import do_count_send
 from copilot.turns.submit import (
     Accepted,
@@ -92,16 +92,8 @@ def _edit(
         raise Conflict("This message still waits. Withdraw it and send another one.", code="stale")
     if not replaced.shown:
         raise Conflict("This message is not shown any more. Show its branch first.", code="stale")
-    message = Message(
-        session=session,
-        role=Message.Role.USER,
-        state=Message.State.QUEUED,
-        number=do_next_number(session),
-        parts=[{"type": "text", "text": text}],
-        client_id=client_id,
-        request_digest=digest,
-        options=_still_offered(replaced.options),
-    )
+    options = _still_offered(replaced.options)
+    message = do_new_message(session, text, client_id=client_id, request_digest=digest, options=options)
     asked_from = _first_asked_with(session, replaced)
     together = Again(asked_from, message.options) if asked_from < replaced.seq else None
     _do_hide_from(session, replaced.seq, head=replaced.parent)

@@ -26,7 +26,7 @@ from copilot.models import Message, Session, Turn
 from copilot.models.session import SessionQuerySet
 from copilot.models.turn import live_turn_of
 from copilot.providers.registry import UnknownModel, check_model
-from copilot.turns.begin import do_begin_turn, do_next_number, do_touch_session
+from copilot.turns.begin import do_begin_turn, do_new_message, do_touch_session
 from copilot.turns.followups import due
 from copilot.turns.rate import do_count_send
 from copilot.turns.recover import do_take_over_if_orphaned
@@ -193,16 +193,8 @@ def _accept(
             f"{len(waiting)} messages are waiting already. Withdraw one, or wait for the answer.",
             code="queue_full",
         )
-    message = Message(
-        session=session,
-        role=Message.Role.USER,
-        state=Message.State.QUEUED,
-        number=do_next_number(session),
-        parts=[{"type": "text", "text": text}],
-        client_id=client_id,
-        delivery=delivery,
-        request_digest=digest,
-        options=options,
+    message = do_new_message(
+        session, text, client_id=client_id, delivery=delivery, request_digest=digest, options=options
     )
     if live is not None:
         insert(message)
