@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import re
 
+from common.redaction import redact_text
+
 _STANDARD = set(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 #: Single-use and share tokens in paths, personal and bot keys anywhere.
 _TOKEN = re.compile(r"/(login|link|s)/[\w-]{16,}")
@@ -12,7 +14,10 @@ _KEY = re.compile(r"\b(hfb?_)[\w-]{20,}")
 
 
 class LineFormatter(logging.Formatter):
-    """``time level logger message key=value …``; the fields are those passed as ``extra``."""
+    """``time level logger message key=value …``; the fields are those passed as ``extra``.
+
+    What is written passes the redaction as a whole: message, arguments, fields and tracebacks.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -23,4 +28,4 @@ class LineFormatter(logging.Formatter):
         return line + "".join(f" {key}={value}" for key, value in fields.items())
 
     def format(self, record: logging.LogRecord) -> str:
-        return _KEY.sub(r"\1…", _TOKEN.sub(r"/\1/…", super().format(record)))
+        return redact_text(_KEY.sub(r"\1…", _TOKEN.sub(r"/\1/…", super().format(record))))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+#: Levels of lists and objects in what models and tools say: nothing of use has nearly as many, and what is done to
+#: them later follows a few hundred.
+DEEPEST = 100
+
 
 def storable(text: str) -> str:
     """Return ``text`` without what cannot be stored: NUL characters go, lone surrogates become U+FFFD."""
@@ -19,14 +23,23 @@ def storable(text: str) -> str:
     return text
 
 
-def storable_json(value: Any) -> Any:
-    """Return a JSON value without what cannot be stored, at any depth; numbers that JSON lacks become text."""
+def storable_json(value: Any, *, depth: int = -1) -> Any:
+    """Return a JSON value without what cannot be stored, at any depth; numbers that JSON lacks become text.
+
+    Args:
+        depth: levels of lists and objects that it may have; below 0: as many as Python can follow.
+
+    Raises:
+        RecursionError: it has more.
+    """
     if isinstance(value, str):
         return storable(value)
+    if isinstance(value, dict | list | tuple) and not depth:
+        raise RecursionError("nested too deeply")
     if isinstance(value, dict):
-        return {storable(str(key)): storable_json(item) for key, item in value.items()}
+        return {storable(str(key)): storable_json(item, depth=depth - 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [storable_json(item) for item in value]
+        return [storable_json(item, depth=depth - 1) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
