@@ -15,6 +15,8 @@ from common.text import storable
 
 #: Bytes of a body. The longest message fits several times, even with every character escaped.
 BODY_MAX = 2 * 1024 * 1024
+#: Lists and objects inside each other; what walks a value calls itself for each.
+DEPTH_MAX = 100
 
 
 def read_body(
@@ -58,7 +60,7 @@ def _checker(body: type[serializers.Serializer[Any]], partial: bool) -> serializ
 
 
 def load_json(raw: bytes) -> Any:
-    """Decode JSON in UTF-8, as RFC 8259 has it: no NaN, no lone surrogates.
+    """Decode JSON in UTF-8, as RFC 8259 has it: no NaN, no lone surrogates, and no deeper than ``DEPTH_MAX``.
 
     Raises:
         Invalid: it is something else.
@@ -69,7 +71,19 @@ def load_json(raw: bytes) -> Any:
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Invalid("The body is not valid JSON.") from error
+    if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX and _is_too_deep(value):
+        raise Invalid(f"The body is nested more than {DEPTH_MAX} deep.")
     return value
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEPTH_MAX + 1):
+        inside = [each for each in level if isinstance(each, dict | list)]
+        if not inside:
+            return False
+        level = [item for each in inside for item in (each.values() if isinstance(each, dict) else each)]
+    return True
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -15,11 +15,13 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 from chat.origin import AllowedOrigin  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
+from common.body_limit import BodyLimit  # noqa: E402
+from common.checks import TAG  # noqa: E402
 from common.errors import Busy  # noqa: E402
 from config.checks import require_sound_settings  # noqa: E402
 from config.startup import require_secret_key  # noqa: E402
-from copilot.checks import TAG  # noqa: E402
 from copilot.events import publish  # noqa: E402
+from copilot.files import SIZE_MAX  # noqa: E402
 
 require_secret_key()
 require_sound_settings([TAG])
@@ -64,6 +66,10 @@ class SaysComeAgain:
             await send({"type": "http.response.body", "body": answer.content})
 
 
+# The largest upload, with what a form puts around it.
+bounded = BodyLimit(http, most=SIZE_MAX + 1024 * 1024)
 application = NamesLoop(
-    ProtocolTypeRouter({"http": SaysComeAgain(http), "websocket": AllowedOrigin(URLRouter(websocket_urlpatterns))})
+    ProtocolTypeRouter(
+        {"http": SaysComeAgain(bounded), "websocket": AllowedOrigin(URLRouter(websocket_urlpatterns))}
+    )
 )

@@ -34,10 +34,10 @@ def _start_worker(**_: Any) -> None:
     """Begin to work before the first message is taken."""
     from django.conf import settings
 
+    from common.checks import TAG
     from config.checks import require_sound_settings
     from config.startup import require_secret_key
     from copilot import worker
-    from copilot.checks import TAG
 
     if worker.current() is not None:
         return  # ``manage.py up`` works on the server's own loop

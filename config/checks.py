@@ -9,7 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register, run_checks
 
-from copilot.checks import TAG
+from common.checks import TAG
+from common.usertext import checker_problems
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,13 @@ def check_secret_key(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             id="holdfast.E004",
         )
     ]
+
+
+@register(TAG)
+def check_text_checkers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What is to look at people's texts is there."""
+    hint = "Correct TEXT_CHECKERS, or unset it."
+    return [Error(problem, hint=hint, id="holdfast.E006") for problem in checker_problems()]
 
 
 @register(TAG)

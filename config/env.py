@@ -77,6 +77,17 @@ class Reader:
             raise BadSetting(name, "expected a JSON object.")
         return value
 
+    def email(self, name: str) -> dict[str, Any]:
+        """A mail server's URL as Django's mail settings; empty when unset."""
+        url = self.text(name)
+        if not url:
+            return {}
+        try:
+            settings: dict[str, Any] = self._env.email_url_config(url)
+        except Exception as error:
+            raise BadSetting(name, "expected a URL such as smtp+tls://user:password@host:587.") from error
+        return settings
+
     def database(self, name: str, default: str) -> dict[str, Any]:
         """A database URL as Django's database settings."""
         url = self.text(name, default)

@@ -81,6 +81,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "chat.sidebar.around_pages",
             ]
         },
     }
@@ -146,6 +147,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:", "blob:"],
         "font-src": [SELF],
         "connect-src": [SELF],
+        "worker-src": [SELF],
         "form-action": [SELF],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
@@ -206,6 +208,8 @@ LOGGING = {
     "loggers": {
         **{app: {"level": LOG_LEVEL} for app in ("common", "approvals", "copilot", "chat", "linking", "config")},
         "django.channels.server": {"level": "WARNING"},
+        # They write what they could not read of a server's messages, which people's texts are part of.
+        **{name: {"level": "CRITICAL"} for name in ("mcp", "client")},
     },
 }
 
@@ -214,12 +218,18 @@ OPENAI_API_KEY = env.text("OPENAI_API_KEY")
 OPENAI_BASE_URL = env.text("OPENAI_BASE_URL")
 ANTHROPIC_API_KEY = env.text("ANTHROPIC_API_KEY")
 ANTHROPIC_BASE_URL = env.text("ANTHROPIC_BASE_URL")
+ANTHROPIC_CACHE = env.one_of("ANTHROPIC_CACHE", ("5m", "1h", "off"), "5m")
 COPILOT_PROVIDERS = env.json_object("COPILOT_PROVIDERS")
 COPILOT_MODELS = env.names("COPILOT_MODELS")
 COPILOT_DEFAULT_MODEL = env.text("COPILOT_DEFAULT_MODEL")
+COPILOT_FALLBACK_MODEL = env.text("COPILOT_FALLBACK_MODEL")
 COPILOT_EFFORT = env.one_of("COPILOT_EFFORT", ("", "none", "low", "medium", "high"), "")
 COPILOT_MAX_OUTPUT_TOKENS = env.number("COPILOT_MAX_OUTPUT_TOKENS", 0)
 COPILOT_CONTEXT_TOKENS = env.number("COPILOT_CONTEXT_TOKENS", 0)
+#: Names sessions; empty: the session's own model.
+COPILOT_TITLE_MODEL = env.text("COPILOT_TITLE_MODEL")
+#: A session that a model named gets a new title each time that so many messages more were sent; 0: never.
+COPILOT_TITLE_REFRESH = env.number("COPILOT_TITLE_REFRESH", 0)
 
 # --- turns ----------------------------------------------------------------------------------
 TURN_LEASE_SECONDS = env.seconds("TURN_LEASE_SECONDS", 5, least=0.1)
@@ -227,6 +237,8 @@ TURN_HEARTBEAT_SECONDS = env.seconds("TURN_HEARTBEAT_SECONDS", 1, least=0.02)
 TURN_MAX_ATTEMPTS = env.number("TURN_MAX_ATTEMPTS", 3, least=1)
 TURN_MAX_STEPS = env.number("TURN_MAX_STEPS", 50, least=1)
 TURN_MAX_SECONDS = env.seconds("TURN_MAX_SECONDS", 3600, least=1)
+#: Of calls whose price is known; 0 is no limit.
+TURN_MAX_COST_MICRODOLLARS = env.number("TURN_MAX_COST_MICRODOLLARS", 0)
 TOOL_MAX_SECONDS = env.seconds("TOOL_MAX_SECONDS", 300, least=1)
 TURNS_PER_USER_MAX = env.number("TURNS_PER_USER_MAX", 8)
 PENDING_MAX = env.number("PENDING_MAX", 10, least=1)
@@ -235,8 +247,42 @@ TEMPORARY_SESSION_SECONDS = env.seconds("TEMPORARY_SESSION_SECONDS", 86400)
 SEND_RATE = env.number("SEND_RATE", 30)
 EVENT_RETENTION_SECONDS = env.seconds("EVENT_RETENTION_SECONDS", 86400)
 WORKER_TURNS = env.number("WORKER_TURNS", 200, least=1)
-#: Until people can be asked, a tool that needs a person's approval is refused unless this is off.
+
+# --- tools ------------------------------------------------------------------------------------
+#: Where commands run: in bubblewrap, nowhere, or unprotected on this machine.
+SHELL_SANDBOX = env.one_of("SHELL_SANDBOX", ("bwrap", "disabled", "unsafe_host"), "bwrap")
+SHELL_NETWORK = env.flag("SHELL_NETWORK", default=False)
+
+# --- approvals ------------------------------------------------------------------------------
+#: Off: nobody is asked about any tool; what is denied stays denied.
 APPROVALS_ENABLED = env.flag("APPROVALS_ENABLED", default=True)
+APPROVALS_MODE = env.one_of("APPROVALS_MODE", ("default", "bypass", "dont_ask"), "default")
+#: Globs over the full names of tools.
+APPROVALS_ALLOW = env.names("APPROVALS_ALLOW")
+APPROVALS_DENY = env.names("APPROVALS_DENY")
+APPROVALS_ASK = env.names("APPROVALS_ASK")
+#: Shown to who is asked, in place of the server's own words.
+APPROVALS_REASON = env.text("APPROVALS_REASON")
+APPROVALS_WINDOW_SECONDS = env.seconds("APPROVALS_WINDOW_SECONDS", 86400, least=1)
+
+# --- tools ----------------------------------------------------------------------------------
+#: MCP servers by name: programs to start, or addresses.
+MCP_SERVERS = env.json_object("MCP_SERVERS")
+
+#: Functions that look at what people write before it is stored: `package.module.function`, each returns why it
+#: refuses a text, or None.
+TEXT_CHECKERS = env.names("TEXT_CHECKERS")
+
+# --- reaching people ----------------------------------------------------------------------
+APPROVALS_REACH_SECONDS = env.seconds("APPROVALS_REACH_SECONDS", 15)
+_email = env.email("EMAIL_URL")
+EMAIL_ENABLED = bool(_email)
+globals().update(_email)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "holdfast@localhost")
+VAPID_PRIVATE_KEY = env.text("VAPID_PRIVATE_KEY")
+VAPID_PUBLIC_KEY = env.text("VAPID_PUBLIC_KEY")
+VAPID_SUBJECT = env.text("VAPID_SUBJECT")
 
 #: Names of fault points that are armed; for tests of crashes only.
 FAULT_POINTS = env.names("FAULT_POINTS")

@@ -29,10 +29,14 @@ urlpatterns = [
     path("api/v1/schema", _schema, name="schema"),
     path("api/v1/docs", _docs, name="docs"),
     path("api/v1/", include(linking.urls.api_urlpatterns)),
+    path("api/v1/", include("approvals.api.push_urls")),
     path("api/v1/", include("chat.api.urls")),
+    path("api/v1/", include("approvals.api.urls")),
     re_path(r"^api(/.*)?$", api_not_found),
     path("admin/", admin.site.urls),
+    path("", include("approvals.views_push")),
     path("", include("linking.urls")),
+    path("", include("approvals.urls")),
     path("", include("chat.urls")),
 ]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import zoneinfo
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +12,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from common.auth import SCOPES, Caller, HasScope, caller_of
-from common.bodies import Body, read_body
+from common.bodies import Body, Text, read_body
 from copilot.models import User
+from copilot.people import INSTRUCTIONS_MAX, change_person
 from linking.keys import issue_key_as, revoke_key
 from linking.models import PersonalKey
 
@@ -43,6 +42,7 @@ _ME = {
     "scopes": ["chat", "approve"],
     "staff": False,
     "timezone": "Europe/Paris",
+    "instructions": "Answer in French.",
     "tier": 1,
 }
 
@@ -149,15 +149,12 @@ class KeyView(APIView):
 class MeInput(Body):
     """What callers may change about themselves."""
 
-    nullable = frozenset({"timezone"})  # refused: "" is what unsets it
+    nullable = frozenset({"timezone", "instructions"})  # refused: "" is what unsets them
 
-    timezone = serializers.CharField(required=False, allow_blank=True, max_length=64)
-
-    def validate_timezone(self, value: str) -> str:
-        """Accept names of the time zone database, and nothing for "not set"."""
-        if value and value not in _time_zones():
-            raise serializers.ValidationError(f"{value!r} is not a time zone. Use a name such as Europe/Paris.")
-        return value
+    timezone = Text(required=False, max_length=64, help_text="Of messages that name none; empty: not set.")
+    instructions = Text(
+        required=False, max_length=INSTRUCTIONS_MAX, help_text="For the agent, in all your sessions; empty: none."
+    )
 
 
 class MeOutput(serializers.Serializer[Any]):
@@ -170,6 +167,7 @@ class MeOutput(serializers.Serializer[Any]):
     )
     staff = serializers.BooleanField()
     timezone = serializers.CharField(allow_blank=True)
+    instructions = serializers.CharField(allow_blank=True)
     tier = serializers.IntegerField()
 
 
@@ -195,9 +193,11 @@ class MeView(APIView):
 
     @extend_schema(
         operation_id="patch_me",
-        summary="Change your time zone",
+        summary="Change your time zone and your instructions",
+        description="Both count for what is accepted from then on. The instructions are told to the agent in all "
+        "your sessions, before those of the session; not in turns that other people write.",
         request=MeInput,
-        responses={200: MeOutput, **_refusals(e400="invalid unknown_field", e413="text_too_long")},
+        responses={200: MeOutput, **_refusals(e400="invalid unknown_field refused_text", e413="text_too_long")},
         examples=[
             OpenApiExample("wish", value={"timezone": "Europe/Paris"}, request_only=True),
             OpenApiExample("me", value=_ME, response_only=True, status_codes=["200"]),
@@ -207,9 +207,7 @@ class MeView(APIView):
         """Change what was sent and return the caller."""
         caller = caller_of(request)
         wish = read_body(MeInput, request._request, partial=True)
-        if "timezone" in wish:
-            caller.user.time_zone = wish["timezone"]
-            caller.user.save(update_fields=["time_zone"])
+        change_person(caller.user, instructions=wish.get("instructions"), time_zone=wish.get("timezone"))
         return Response(me_object(caller))
 
 
@@ -222,10 +220,6 @@ def me_object(caller: Caller) -> dict[str, Any]:
         "scopes": None if caller.scopes is None else [name for name in SCOPES if name in caller.scopes],
         "staff": user.is_staff,
         "timezone": user.time_zone,
+        "instructions": user.instructions,
         "tier": user.tier,
     }
-
-
-@functools.cache
-def _time_zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())

@@ -6,27 +6,14 @@ from typing import Any
 
 from rest_framework import serializers
 
+from approvals.api.actions import Approval
+
 Serializer = serializers.Serializer[Any]
 
 
 def _maybe(field: type[serializers.Field[Any, Any, Any, Any]], **kwargs: Any) -> Any:
     """A field that is absent when there is nothing to say."""
     return field(required=False, **kwargs)
-
-
-class Error(Serializer):
-    """What every refusal looks like."""
-
-    code = serializers.CharField(help_text="Stable; made for programs.")
-    detail = serializers.CharField(help_text="A sentence that a person can act on.")
-    fields_ = serializers.DictField(required=False, source="fields", help_text="What is wrong with which field.")
-
-    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
-        """Return the fields under their real names: ``fields`` itself means something to serializers."""
-        declared = super().get_fields()
-        declared["fields"] = declared.pop("fields_")
-        declared["fields"].source = None
-        return declared
 
 
 class SessionUsage(Serializer):
@@ -46,6 +33,7 @@ class Session(Serializer):
     model = serializers.CharField()
     instructions = serializers.CharField(allow_blank=True)
     temporary = serializers.BooleanField()
+    approval_mode = serializers.CharField(help_text="`default` or `ask_all`.")
     archived = serializers.BooleanField()
     revision = serializers.IntegerField(help_text="Grows with every change.")
     rewrites = serializers.IntegerField(
@@ -55,7 +43,14 @@ class Session(Serializer):
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField(help_text="Of the last activity, not of the last renaming.")
     usage = SessionUsage()
+    preset = _maybe(serializers.UUIDField, help_text="Absent: none.")
     tools = _maybe(serializers.ListField, child=serializers.CharField(), help_text="Globs; absent: every tool.")
+    parent = _maybe(serializers.UUIDField, help_text="The session whose agent started this one.")
+    live = _maybe(
+        serializers.CharField,
+        help_text="Of its turn that has not ended: `queued`, `running` or `requires_action`, which waits for a "
+        "person. Absent while nothing goes on.",
+    )
 
 
 class Branch(Serializer):
@@ -104,7 +99,12 @@ class TurnUsage(Serializer):
     cache_read_tokens = serializers.IntegerField()
     cache_write_tokens = serializers.IntegerField()
     cost_microdollars = _maybe(serializers.IntegerField)
-    cost_source = serializers.CharField(help_text="`provider`, `table`, `estimate` or `unknown`.")
+    cost_source = serializers.CharField(
+        help_text="`provider`, `table`, `estimate` or `unknown`; of several calls the least certain."
+    )
+    estimated = _maybe(
+        serializers.BooleanField, help_text="Some tokens are: a call was cut off, or its provider counts none."
+    )
     duration_ms = serializers.IntegerField(help_text="Of running; waiting is not counted.")
     first_chunk_ms = serializers.IntegerField(allow_null=True)
 
@@ -133,11 +133,13 @@ class Turn(Serializer):
     model = serializers.CharField()
     effort = _maybe(serializers.CharField)
     next_turn = _maybe(serializers.UUIDField, help_text="The turn that took the messages which waited.")
+    parent = _maybe(serializers.UUIDField, help_text="In a child session: the turn that asked for it.")
     message_ids = serializers.ListField(child=serializers.UUIDField(), help_text="What it wrote, finished ones.")
     text = serializers.CharField(allow_blank=True, help_text="All their text, joined with nothing between.")
     error = _maybe(TurnError)
     usage = TurnUsage()
     context = _maybe(TurnContext)
+    approval = _maybe(Approval, help_text="What it waits for, with the status `requires_action`.")
 
 
 class SessionDetail(Session):
@@ -183,6 +185,26 @@ class Cancelled(Serializer):
     turn = _maybe(serializers.UUIDField, help_text="Absent when nothing was running.")
 
 
+class Preset(Serializer):
+    """Instructions with a name, which sessions can be given."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    prompt = serializers.CharField()
+    tone = _maybe(serializers.CharField)
+    style = _maybe(serializers.CharField)
+    operator = serializers.BooleanField(help_text="The operator's: everybody has it, and nobody deletes it here.")
+    created_at = serializers.DateTimeField()
+
+
+class PresetPage(Serializer):
+    """All that the caller can use: the operator's first, each group by name."""
+
+    results = Preset(many=True)
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+
+
 class Event(Serializer):
     """One event of a turn."""
 
@@ -208,3 +230,15 @@ class Model(Serializer):
     images = serializers.BooleanField()
     input_price = serializers.IntegerField(allow_null=True)
     output_price = serializers.IntegerField(allow_null=True)
+
+
+class File(Serializer):
+    """A file: uploaded, or left in the workspace of a session by a tool."""
+
+    id = serializers.CharField(help_text="For `GET files/{id}`, and for `attachments` if it was uploaded.")
+    name = serializers.CharField()
+    type = serializers.CharField(help_text="What its bytes are; `application/octet-stream` when nobody knows.")
+    size = serializers.IntegerField(help_text="In bytes.")
+    created_at = serializers.DateTimeField(help_text="Of a file in a workspace: when it last changed.")
+    session = _maybe(serializers.UUIDField, help_text="The session that it belongs to.")
+    path = _maybe(serializers.CharField, help_text="Only in a workspace: its place in there.")

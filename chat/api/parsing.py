@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 
 from django.http import QueryDict
 
 from common.bodies import check, load_json
 from common.errors import invalid
+from common.paging import LIMIT_MAX, number
 
 # Frames of websockets are checked like bodies.
-__all__ = ["check", "flag", "load_json", "number", "seconds_to_wait", "words"]
+__all__ = ["LIMIT_MAX", "check", "flag", "load_json", "number", "seconds_to_wait", "words"]
 
-#: The largest value of a ``seq``.
-SEQ_MAX = 2**31 - 1
 #: Seconds that a call may wait for something to happen.
 WAIT_MAX = 25.0
-LIMIT_MAX = 100
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
-
-
-def number(
-    query: QueryDict, name: str, *, default: int | None = None, least: int = 0, most: int = SEQ_MAX
-) -> int | None:
-    """Return a whole number from the query string.
-
-    Raises:
-        Invalid: not a number, or not within ``least`` and ``most``.
-    """
-    raw = query.get(name, "")
-    if raw == "":
-        return default
-    # The length first: converting thousands of digits is slow and then refused by Python itself.
-    if not re.fullmatch(r"[0-9]{1,12}", raw) or not least <= int(raw) <= most:
-        raise invalid({name: f"must be a whole number from {least} to {most}."})
-    return int(raw)
 
 
 def seconds_to_wait(query: QueryDict) -> float:

@@ -13,14 +13,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.api import components
-from chat.api.base import ApiView
-from chat.api.docs import errors, found, parameter
 from chat.api.examples import ASIDE, CANCELLED, EVENTS, STREAM, TURN
 from chat.api.serializers import AsideBody, CancelBody
+from common.apidocs import errors, found, parameter
+from common.rest import ApiView
 
 PREFIX = "/api/v1/"
 
 WAIT = parameter("wait", float, "Seconds to wait, from 0 to 25.")
+_CONTENT = OpenApiExample("example", value="a,b\n1,2\n", media_type="*/*")
 AFTER = parameter("after", int, "Only events with a larger `seq`.")
 
 
@@ -114,6 +115,18 @@ class _StreamTwin(ApiView):
         raise NotImplementedError
 
 
+class _FileTwin(ApiView):
+    @extend_schema(
+        operation_id="read_file",
+        summary="Read a file",
+        description="Its content, never run as a page of this server: with `nosniff` and a sandbox. PNG, JPEG, "
+        "GIF, WebP and PDF may be shown where they are; everything else is to be saved (`Content-Disposition`).",
+        responses={(200, "*/*"): OpenApiResponse(OpenApiTypes.BINARY, examples=[_CONTENT])} | errors("not_found"),
+    )
+    def get(self, request: Request, file_id: str) -> Response:
+        raise NotImplementedError
+
+
 _TWINS: list[tuple[str, str, type[ApiView]]] = [
     ("turns/{turn_id}", "GET", _TurnTwin),
     ("sessions/{session_id}/aside", "POST", _AsideTwin),
@@ -121,6 +134,7 @@ _TWINS: list[tuple[str, str, type[ApiView]]] = [
     ("turns/{turn_id}/cancel", "POST", _CancelTurnTwin),
     ("turns/{turn_id}/events", "GET", _EventsTwin),
     ("turns/{turn_id}/stream", "GET", _StreamTwin),
+    ("files/{file_id}", "GET", _FileTwin),
 ]
 
 

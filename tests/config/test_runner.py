@@ -65,6 +65,43 @@ def test_a_required_set_must_run_whole(
     assert ", 1 failed" in capsys.readouterr().out.splitlines()[-1]
 
 
+def test_what_fails_by_itself_too_stays_failed_and_the_rest_is_named(
+    sets: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run.Outcome(ran=True, passed=5, failed=2)
+    third_time = iter([True, True, False])
+    run.try_again(outcome, ["slow", "wrong"], lambda test: test == "slow" or next(third_time))
+    assert (outcome.passed, outcome.failed, outcome.unsteady) == (6, 1, ["slow"])
+    sets(one=outcome)
+    assert run.main() == 1
+    assert "UNSTEADY  one: slow" in capsys.readouterr().out
+
+
+def test_more_failures_than_chance_explains_are_not_tried_again() -> None:
+    outcome = run.Outcome(ran=True, failed=run.UNSTEADY_MAX + 1)
+    run.try_again(outcome, [f"test {number}" for number in range(outcome.failed)], lambda test: True)
+    assert (outcome.failed, outcome.unsteady) == (run.UNSTEADY_MAX + 1, [])
+
+
+def test_a_set_tells_its_unsteady_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole runs of pytest; the test fails as long as a file is there, which its first run removes."""
+    (tmp_path / "first").touch()
+    (tmp_path / "test_made_up.py").write_text(
+        "from pathlib import Path\n"
+        "def test_it():\n"
+        "    mark = Path(__file__).parent / 'first'\n"
+        "    if mark.exists():\n"
+        "        mark.unlink()\n"
+        "        raise AssertionError\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(run.ROOT))
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(run, "AGAIN", 1)
+    outcome = run.run_set(run.TestSet("made up", [str(tmp_path)], lambda: ""), seed=1)
+    assert (outcome.passed, outcome.failed) == (1, 0)
+    assert outcome.unsteady == ["test_made_up.py::test_it"]
+
+
 @pytest.mark.parametrize("variable", ["TEST_DATABASE_URL", "TEST_REDIS_URL"])
 def test_a_service_that_does_not_answer_is_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "POSTGRES", "postgres://nobody@127.0.0.1:1/nothing")

@@ -31,6 +31,7 @@ def test_me_by_session_and_by_key(client, logged_in, user):
         "staff": False,
         "timezone": "",
         "tier": 1,
+        "instructions": "",
     }
     assert logged_in.get("/api/v1/me").json() == expected
     assert client.get("/api/v1/me", **bearer(secret)).json() == {**expected, "scopes": ["chat"]}
@@ -51,9 +52,21 @@ def test_the_time_zone_can_be_set_and_unset(logged_in, user):
         assert user.time_zone == zone
 
 
+def test_instructions_can_be_set_and_unset(logged_in, user):
+    for text in ("Answer in French.\n", ""):
+        answer = logged_in.patch("/api/v1/me", {"instructions": text}, content_type="application/json")
+        assert (answer.status_code, answer.json()["instructions"]) == (200, text)
+        user.refresh_from_db()
+        assert (user.instructions, user.time_zone) == (text, "")
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
+        ('{"instructions": null}', "invalid"),
+        ('{"instructions": ["x"]}', "invalid"),
+        ('{"instructions": "' + "x" * 20_001 + '"}', "invalid"),
+        ('{"instructions": "x", "timezone": "Mars/Olympus"}', "invalid"),
         ('{"timezone": "Mars/Olympus"}', "invalid"),
         ('{"timezone": "../etc/passwd"}', "invalid"),
         ('{"timezone": "America"}', "invalid"),
@@ -72,7 +85,7 @@ def test_a_bad_change_of_me_is_refused_and_changes_nothing(logged_in, user, body
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert answer.json()["detail"]
     user.refresh_from_db()
-    assert (user.time_zone, user.username) == ("", "ada")
+    assert (user.time_zone, user.instructions, user.username) == ("", "", "ada")
 
 
 @pytest.mark.parametrize(

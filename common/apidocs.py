@@ -6,16 +6,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
-
-from chat.api import components
+from rest_framework import serializers
 
 Responses = dict[Any, Any]
+
+
+class Error(serializers.Serializer[Any]):
+    """What every refusal looks like."""
+
+    code = serializers.CharField(help_text="Stable; made for programs.")
+    detail = serializers.CharField(help_text="A sentence that a person can act on.")
+    fields_ = serializers.DictField(required=False, source="fields", help_text="What is wrong with which field.")
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Return the fields under their real names: ``fields`` itself means something to serializers."""
+        declared = super().get_fields()
+        declared["fields"] = declared.pop("fields_")
+        declared["fields"].source = None
+        return declared
+
 
 #: Every code that an operation here answers with: its status, and what it says.
 CODES: dict[str, tuple[int, str]] = {
     "invalid": (400, "The message is empty: write something first."),
     "unknown_field": (400, "titel: There is no such field here."),
     "unknown_model": (400, "There is no model 'demo/dem'."),
+    "incomplete": (400, "Decide each of the 2 calls exactly once."),
+    "not_allowed": (400, "shell cannot be decided by 'respond', only by: approve, edit, reject."),
+    "refused_text": (400, "The reason has 2,001 characters; at most 2,000 are accepted."),
     "not_authenticated": (401, "Log in, or send a valid key as 'Authorization: Bearer …'."),
     "csrf": (403, "CSRF check failed. Reload the page and try again."),
     "scope": (403, "This needs a key with the scope 'chat'."),
@@ -23,9 +41,12 @@ CODES: dict[str, tuple[int, str]] = {
     "queue_full": (409, "10 messages are waiting already. Withdraw one, or wait for the answer."),
     "client_id_reused": (409, "This client_id was used for another message. Use a new one for each message."),
     "already_delivered": (409, "This message was delivered already."),
+    "already_decided": (409, "This was decided already, by ada (web)."),
+    "expired": (409, "The time to decide this is over. Send the message again to be asked anew."),
     "session_busy": (409, "The agent is still working. Wait for it to end, or stop it first."),
     "stale": (409, "What was asked for is not possible any more."),
     "text_too_long": (413, "The message has 64,001 characters; at most 64,000 are accepted."),
+    "file_too_large": (413, "The file is larger than 20 MiB: send a smaller one, or a part."),
     "rate_limited": (429, "At most 30 messages a minute can be sent. Send this one again in 2 s."),
     "busy": (503, "The server is busy right now. Nothing was stored; try again."),
 }
@@ -71,5 +92,5 @@ def errors(*codes: str, unsafe: bool = False) -> Responses:
     for status in sorted({CODES[code][0] for code in every}):
         named = [code for code in CODES if code in every and CODES[code][0] == status]
         examples = {code: {"code": code, "detail": CODES[code][1]} for code in named}
-        responses[status] = _answer(components.Error, examples, ", ".join(f"`{code}`" for code in named))
+        responses[status] = _answer(Error, examples, ", ".join(f"`{code}`" for code in named))
     return responses

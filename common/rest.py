@@ -28,4 +28,9 @@ def origin_of(caller: Caller) -> str:
     return "web" if caller.scopes is None else "key"
 
 
-__all__ = ["ApiView", "caller_of", "origin_of"]
+def surface_of(caller: Caller) -> str:
+    """Return where this caller decides, as the audit log names it."""
+    return "web" if caller.scopes is None else "api"
+
+
+__all__ = ["ApiView", "caller_of", "origin_of", "surface_of"]
