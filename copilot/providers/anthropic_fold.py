@@ -8,8 +8,8 @@ from typing import Any
 
 from copilot.providers import errors
 from copilot.providers.base import (
+    AnsweredBy,
     FinishReason,
-    ProviderError,
     Reasoning,
     Stop,
     StreamPart,
@@ -18,7 +18,16 @@ from copilot.providers.base import (
     ToolCallStart,
     Usage,
 )
-from copilot.providers.wire import ToolNames, broken_stream, count, cut_stream, dump, load_object
+from copilot.providers.wire import (
+    ToolNames,
+    broken_stream,
+    count,
+    cut_stream,
+    dump,
+    fresh_call_id,
+    is_object,
+    load_object,
+)
 
 _FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",
@@ -40,6 +49,9 @@ class _Block:
     #: Input that came whole with the block's start; deltas win over it.
     input: Any = None
     signature: str = ""
+    #: A block that only the provider understands, and the JSON of its input so far: it goes back as it came.
+    content: dict[str, Any] | None = None
+    pieces: str = ""
 
 
 class MessagesFold:
@@ -68,11 +80,16 @@ class MessagesFold:
             raise broken_stream() from error
 
     def whole(self, body: str) -> list[StreamPart]:
-        """Refuse an answer that is no stream."""
-        error = errors.from_body(body, status=None, secret=self._secret)
-        if error.code == "unknown" and '"content"' in body:
-            raise ProviderError("unknown", "The provider answered without streaming, which is not supported.")
-        raise error
+        """Return the parts of a message that was not streamed; anything else is an error."""
+        if not body.lstrip().startswith("{"):
+            raise errors.from_body(body, status=None, secret=self._secret)
+        message = load_object(body)
+        if message.get("type") == "error" or not isinstance(message.get("content"), list):
+            raise errors.from_payload(message, secret=self._secret)
+        try:
+            return list(self._message(message))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise broken_stream() from error
 
     def finish(self) -> list[StreamPart]:
         """Return the stop."""
@@ -83,9 +100,17 @@ class MessagesFold:
             reason = "tool-calls"
         return [Stop(reason, again=self._reason == "pause_turn")]
 
-    def unsent_usage(self) -> Usage | None:
-        """Return None: usage is always said as soon as it is known."""
-        return None
+    def unsent(self) -> list[StreamPart]:
+        """Return nothing: all is said as soon as it is known."""
+        return []
+
+    def _message(self, message: dict[str, Any]) -> Iterator[StreamPart]:
+        for index, content in enumerate(message["content"]):
+            yield from self._block_start(index, content)
+            yield from self._block_stop(index)
+        yield from self._use(message.get("usage"))
+        self._reason = str(message.get("stop_reason") or "")
+        self.done = True
 
     def _event(self, kind: str, payload: dict[str, Any]) -> Iterator[StreamPart]:
         match kind:
@@ -98,10 +123,12 @@ class MessagesFold:
             case "message_start":
                 # Again in the middle of a message: a proxy began anew, and counts its blocks anew.
                 yield from self._close_blocks()
+                if model := payload["message"].get("model"):
+                    yield AnsweredBy(str(model))
                 yield from self._use(payload["message"].get("usage"))
             case "message_delta":
                 if reason := (payload.get("delta") or {}).get("stop_reason"):
-                    self._reason = reason
+                    self._reason = str(reason)
                 yield from self._use(payload.get("usage"))
             case "message_stop":
                 yield from self._close_blocks()
@@ -120,9 +147,11 @@ class MessagesFold:
                     yield Reasoning(thinking)
             case "input_json_delta":
                 block = self._blocks.get(payload["index"])
-                if block and block.call >= 0 and (arguments := delta.get("partial_json")):
-                    block.input = None
-                    yield ToolCallDelta(block.call, arguments)
+                if block and (arguments := delta.get("partial_json")):
+                    block.pieces += arguments if block.content else ""
+                    if block.call >= 0:
+                        block.input = None
+                        yield ToolCallDelta(block.call, arguments)
             case "signature_delta":
                 if block := self._blocks.get(payload["index"]):
                     block.signature += delta["signature"]
@@ -140,10 +169,13 @@ class MessagesFold:
             case "redacted_thinking":
                 yield Reasoning("", {"redacted": content["data"]})
             case "tool_use":
-                # Calls of the provider's own tools are other kinds of blocks: they are not ours to run.
                 block.call, self._calls = self._calls, self._calls + 1
                 block.input = content.get("input")
-                yield ToolCallStart(block.call, content["id"], self._names.original(content["name"]))
+                ident = content.get("id") or fresh_call_id("", ())
+                yield ToolCallStart(block.call, ident, self._names.original(content["name"]))
+            case _:
+                # Calls of the provider's own tools and their results are not ours to run, nor to show.
+                block.content = content
 
     def _block_stop(self, index: int) -> Iterator[StreamPart]:
         block = self._blocks.pop(index, None)
@@ -151,6 +183,9 @@ class MessagesFold:
             yield Reasoning("", {"signature": block.signature})
         elif block and block.call >= 0 and block.input:
             yield ToolCallDelta(block.call, dump(block.input))
+        elif block and block.content and is_object(block.pieces):
+            given = {"input": load_object(block.pieces)} if block.pieces else {}
+            yield Reasoning("", {"block": {**block.content, **given}})
 
     def _close_blocks(self) -> Iterator[StreamPart]:
         for index in sorted(self._blocks):

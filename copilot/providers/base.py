@@ -22,6 +22,7 @@ ErrorClass = Literal[
     "overloaded",
     "no_response",
     "not_configured",
+    "usage_limit",
     "unknown",
 ]
 #: Trying the same request again may help with these.
@@ -72,6 +73,15 @@ class TextPart:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagePart:
+    """A picture in a user's message; ``media_type`` is what its bytes are, not what somebody called it."""
+
+    media_type: str
+    data: bytes
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReasoningPart:
     """Reasoning of an earlier step of the same turn; ``extra`` is what its provider needs to get it back."""
 
@@ -98,7 +108,7 @@ class ToolResultPart:
     is_error: bool = False
 
 
-Part = TextPart | ReasoningPart | ToolCallPart | ToolResultPart
+Part = TextPart | ImagePart | ReasoningPart | ToolCallPart | ToolResultPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +191,7 @@ class Usage:
     """What a call used, in the contract's convention, whatever the provider's.
 
     ``input_tokens`` includes cache reads and writes, ``output_tokens`` includes reasoning.
-    ``cost_microdollars`` only when the provider itself said so.
+    ``cost_microdollars`` only when the provider itself said so. ``estimated``: it said nothing, or not all of it.
     """
 
     input_tokens: int = 0
@@ -190,6 +200,15 @@ class Usage:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     cost_microdollars: int | None = None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredBy:
+    """Who answers, in the provider's words: the model's full name, and for a router who runs it."""
+
+    model: str
+    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +226,7 @@ class Stop:
     again: bool = False
 
 
-StreamPart = Text | Reasoning | ToolCallStart | ToolCallDelta | Usage | TitleHint | Stop
+StreamPart = Text | Reasoning | ToolCallStart | ToolCallDelta | Usage | AnsweredBy | TitleHint | Stop
 
 
 class Provider(Protocol):

@@ -43,7 +43,8 @@ ANSWER = (
     "Try it:\n\n"
     "- reload the page, or open it in a second tab, while I am speaking\n"
     "- stop the server with Ctrl-C or `kill -9` and start it again: the turn comes to its end\n"
-    '- send `/words 200 50` for a long answer, or `/tool calculator {"expression": "6 * 7"}` for a tool\n\n'
+    '- send `/words 200 50` for a long answer, or `/tool calculator {"expression": "6 * 7"}` for a tool\n'
+    '- send `/tool demo_note {"text": "hello"}` for a tool that asks you first\n\n'
     "Set `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` (or an OpenAI-compatible `OPENAI_BASE_URL`) to talk to a real "
     "model."
 )

@@ -36,6 +36,7 @@ HINTS: dict[ErrorClass, str] = {
 
 _QUOTA_KINDS = frozenset(
     (
+        "arrearage",
         "billing_error",
         "billing_hard_limit_reached",
         "billing_not_active",
@@ -43,8 +44,12 @@ _QUOTA_KINDS = frozenset(
         "insufficient_credits",
         "insufficient_funds",
         "insufficient_quota",
+        "insufficient_user_quota",
         "payment_required",
         "quota_exceeded",
+        "usage_limit_exceeded",
+        "usage_limit_reached",
+        "usage_not_included",
     )
 )
 _KINDS: dict[str, ErrorClass] = {
@@ -61,6 +66,7 @@ _KINDS: dict[str, ErrorClass] = {
     "invalid_api_key": "auth",
     "unauthenticated": "auth",
     "context_length_exceeded": "context_overflow",
+    "exceed_context_size_error": "context_overflow",
     "request_too_large": "context_overflow",
     "string_above_max_length": "context_overflow",
     "content_policy_violation": "content_filter",
@@ -89,8 +95,15 @@ _STATUS: dict[int, ErrorClass] = {
 }
 _QUOTA_STATUSES = (None, 400, 401, 403, 429)
 _QUOTA_TEXT = re.compile(
-    r"insufficient[_ ](quota|credit|balance|funds)|exceeded your current quota|credit balance"
-    r"|billing (hard )?limit|more credits|out of credits|spend(ing)? limit|api usage limit"
+    r"insufficient[_ ](quota|credit|balance|funds)|exceeded your current quota|credit balance|credits exhausted"
+    r"|billing (hard )?limit|more credits|out of credits|can only afford|spend(ing)? limit|api usage limit"
+    r"|quota[_ ]exceeded|plan limit reached|usage[_ ]limit[_ ]exceeded|reached the limit of messages"
+    r"|used up your usage"
+)
+#: A quota that fills up again by itself is a rate.
+_SHORT_TEXT = re.compile(r"per[ _-]?(second|minute)|\b[rt]pm\b")
+_TRY_AGAIN_TEXT = re.compile(
+    r"(?:try again|retry) (?:in|after) (?:(\d+)h)? ?(?:(\d+) ?m(?:in\w*)?(?!s))? ?(?:(\d+(?:\.\d+)?) ?(ms|s)\w*)?"
 )
 _TOO_LARGE_TEXT = re.compile(
     r"request too large|(input|prompt|request|message) is too (large|long)|must be reduced"
@@ -123,6 +136,7 @@ _SECRETS = (
     re.compile(r"\b(?=[A-Za-z0-9_-]*\d)(?=[A-Za-z0-9_-]*[A-Za-z])[A-Za-z0-9_-]{40,}\b"),
 )
 _TAG = re.compile(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>")
+_PAGE = re.compile(r"(?i)<!doctype html|<(html|head|body)\b")
 _TITLE = re.compile(r"(?is)<title[^>]*>(.*?)</title>")
 
 
@@ -168,7 +182,8 @@ def _lost(error: Exception) -> BaseException | None:
 def from_response(response: httpx2.Response, *, secret: str = "") -> ProviderError:
     """Return what an HTTP error means; the body of ``response`` has been read."""
     error = from_body(response.text[:_MAX_BODY], status=response.status_code, secret=secret)
-    error.retry_after = retry_after(response.headers)
+    seconds = retry_after(response.headers)
+    error.retry_after = error.retry_after if seconds is None else seconds
     return error
 
 
@@ -183,8 +198,7 @@ def from_body(body: str, *, status: int | None, secret: str = "") -> ProviderErr
     text = body.strip()
     if text.startswith("<"):
         title = _TITLE.search(text)
-        text = _TAG.sub(" ", title[1] if title else text)
-        code = classify(status, (), text)
+        code = classify(status, (), _TAG.sub(" ", title[1] if title else text))
         named = f", {tidy(title[1], secret)}" if title and title[1].strip() else ""
         return _error(code, f"A web page came back instead of an answer (HTTP {status or 200}{named}).")
     return _error(classify(status, (), text), tidy(text, secret) or f"The provider answered HTTP {status}.")
@@ -206,7 +220,13 @@ def from_payload(payload: Any, *, status: int | None = None, secret: str = "") -
         status = next((code for name in ("status_code", "code") if (code := _http_status(fields.get(name)))), None)
     message = _message(fields)
     shown = tidy(message, secret) or f"The provider reported an error{f' (HTTP {status})' if status else ''}."
-    return _error(classify(status, kinds, message), shown)
+    # How long a quota takes to fill up again stands beside the message, if anywhere.
+    details = fields.get("details")
+    beside = json.dumps(details) if isinstance(details, list) else ""
+    error = _error(classify(status, kinds, f"{message} {beside}" if status == 429 else message), shown)
+    if error.transient:
+        error.retry_after = _wait_in(message, beside)
+    return error
 
 
 def classify(status: int | None, kinds: Sequence[str], text: str) -> ErrorClass:
@@ -218,12 +238,10 @@ def classify(status: int | None, kinds: Sequence[str], text: str) -> ErrorClass:
         text: the provider's words.
     """
     text = text.lower()
-    if (
-        status == 402
-        or not _QUOTA_KINDS.isdisjoint(kinds)
-        or (status in _QUOTA_STATUSES and _QUOTA_TEXT.search(text))
-    ):
+    if status == 402 or not _QUOTA_KINDS.isdisjoint(kinds):
         return "quota"
+    if status in _QUOTA_STATUSES and _QUOTA_TEXT.search(text):
+        return "rate_limit" if status == 429 and _SHORT_TEXT.search(text) else "quota"
     if status == 429:
         return "context_overflow" if _TOO_LARGE_TEXT.search(text) else "rate_limit"
     if status in _STATUS:
@@ -241,6 +259,8 @@ def classify(status: int | None, kinds: Sequence[str], text: str) -> ErrorClass:
 def _by_text(status: int | None, text: str) -> ErrorClass:
     if status == 404:
         return "model_not_found"
+    if status in (401, 403) and _RATE_TEXT.search(text):
+        return "rate_limit"
     if status in (401, 403):
         return "content_filter" if status == 403 and _POLICY_TEXT.search(text) else "auth"
     rules: list[tuple[re.Pattern[str], ErrorClass]] = [
@@ -267,6 +287,18 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
+def _wait_in(message: str, beside: str) -> float | None:
+    """Return the seconds to wait that an error names in its words or, as Google's, beside them."""
+    if found := re.search(r'"retryDelay": "(\d+(?:\.\d+)?)s"', beside):
+        return float(found[1])
+    if found := _TRY_AGAIN_TEXT.search(message.lower()):
+        hours, minutes, number, unit = found.groups()
+        seconds = float(number or 0) / (1000 if unit == "ms" else 1)
+        total = int(hours or 0) * 3600 + int(minutes or 0) * 60 + seconds
+        return total or None
+    return None
+
+
 def _until(date: str) -> float:
     try:
         moment = parsedate_to_datetime(date)
@@ -277,7 +309,7 @@ def _until(date: str) -> float:
 
 def tidy(text: str, secret: str = "") -> str:
     """Return ``text`` as one short line in which nothing looks like a key."""
-    text = " ".join(text[:_MAX_BODY].split())
+    text = " ".join(_without_page(text[:_MAX_BODY]).split())
     if len(secret) >= 6:
         text = text.replace(secret, "[key]")
     # Masked before it is cut, so that no half of a key is left; a match may keep its first group.
@@ -289,6 +321,16 @@ def tidy(text: str, secret: str = "") -> str:
     return text if len(text) <= _MAX_DETAIL else text[: _MAX_DETAIL - 1].rstrip() + "…"
 
 
+def _without_page(text: str) -> str:
+    """Return ``text`` with a web page in it, as a proxy puts it there, reduced to its title or its words."""
+    page = _PAGE.search(text)
+    if page is None:
+        return text
+    before, html = text[: page.start()], text[page.start() :]
+    title = _TITLE.search(html)
+    return f"{before} {_TAG.sub(' ', title[1] if title and title[1].strip() else html)}"
+
+
 def _message(fields: dict[str, Any]) -> str:
     found = next((fields[key] for key in ("message", "detail", "error_description", "msg") if fields.get(key)), "")
     if isinstance(found, list):
@@ -297,14 +339,27 @@ def _message(fields: dict[str, Any]) -> str:
     metadata = fields.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     if isinstance(raw, str) and raw.strip():
+        raw = _upstream(raw)
         return f"{found}: {raw}" if found else raw
     return found if isinstance(found, str) else json.dumps(found)
+
+
+def _upstream(raw: str) -> str:
+    """Return the words of an error body that a router passes on."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        return raw
+    inner = body.get("error") or body if isinstance(body, dict) else None
+    if isinstance(inner, dict):
+        return _message(inner) or raw
+    return inner if isinstance(inner, str) else raw
 
 
 def _http_status(value: Any) -> int | None:
     try:
         code = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return code if 400 <= code < 600 else None
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import base64
+import re
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
 from copilot.providers.base import (
+    ImagePart,
     ModelMessage,
     ModelRequest,
+    ReasoningPart,
     StreamPart,
+    TextPart,
     ToolCallPart,
     ToolResultPart,
 )
+from copilot.providers.dialects import Dialect, dialect_of, effort_fields
 from copilot.providers.openai_fold import ChatFold
 from copilot.providers.transport import IDLE_SECONDS, http_client, http_timeout, pooled, stream_answer
-from copilot.providers.wire import ToolNames, digest, dump
+from copilot.providers.wire import ToolNames, digest, dump, no_longer_than, object_schema, with_distinct_calls
 
-_OFFICIAL = "https://api.openai.com/v1"
-#: OpenAI itself refuses longer ids; other servers want their own ids back as they were.
-_LONGEST_ID = 40
+OFFICIAL = "https://api.openai.com/v1"
+_ALPHANUMERIC = re.compile(r"[a-zA-Z0-9]+")
 
 
 class OpenAIProvider:
@@ -30,22 +34,25 @@ class OpenAIProvider:
     Args:
         api_key: the key; a server that needs none takes any text.
         base_url: with ``/v1``; empty for OpenAI itself.
+        name: what the operator calls the provider, which may tell its dialect.
         idle_seconds: silence after which a stream counts as dead.
     """
 
-    def __init__(self, *, api_key: str, base_url: str = "", idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self, *, api_key: str, base_url: str = "", name: str = "", idle_seconds: float = IDLE_SECONDS
+    ) -> None:
         self._key = api_key
-        self._base_url = base_url or _OFFICIAL
-        self._official = urlsplit(self._base_url).hostname == "api.openai.com"
+        self._base_url = base_url or OFFICIAL
+        self._dialect = dialect_of(self._base_url, name)
         self._idle = idle_seconds
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[StreamPart]:
         """Call the model; see ``Provider.stream``."""
         names = ToolNames(tool.name for tool in request.tools)
-        body = chat_body(request, names, official=self._official)
+        body = chat_body(request, names, self._dialect)
         return stream_answer(
             lambda: self._send(body),
-            ChatFold(names, secret=self._key),
+            ChatFold(names, tools=request.tools, dialect=self._dialect, secret=self._key),
             pause=request.pause,
             secret=self._key,
             sdk_error=OpenAIError,
@@ -54,33 +61,30 @@ class OpenAIProvider:
     def _send(self, body: dict[str, Any]) -> Any:
         # The SDK walks through typed arguments value by value; ours are in their wire form already.
         given = {"model": body["model"], "messages": [], "stream": True}
-        return self._client().chat.completions.with_streaming_response.create(**given, extra_body=body)
+        client = openai_client(self._key, self._base_url, self._idle)
+        return client.chat.completions.with_streaming_response.create(**given, extra_body=body)
 
-    def _client(self) -> AsyncOpenAI:
-        return pooled(("openai", self._base_url, self._key, self._idle), self._make_client)
 
-    def _make_client(self) -> AsyncOpenAI:
+def openai_client(api_key: str, base_url: str, idle_seconds: float) -> AsyncOpenAI:
+    """Return the running loop's client of a server; both of its APIs share its connections."""
+
+    def make() -> AsyncOpenAI:
         return AsyncOpenAI(
-            api_key=self._key,
-            base_url=self._base_url,
+            api_key=api_key,
+            base_url=base_url,
             max_retries=0,
-            timeout=http_timeout(self._idle),
-            http_client=http_client(DefaultAioHttpClient, self._idle),
+            timeout=http_timeout(idle_seconds),
+            http_client=http_client(DefaultAioHttpClient, idle_seconds),
         )
 
+    return pooled(("openai", base_url, api_key, idle_seconds), make)
 
-def chat_body(request: ModelRequest, names: ToolNames, *, official: bool) -> dict[str, Any]:
-    """Return the body of the call.
 
-    Args:
-        official: whether OpenAI itself is called, which wants newer names of some fields.
-    """
-    body: dict[str, Any] = {
-        "model": request.model,
-        "messages": _messages(request, names, official=official),
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
+def chat_body(request: ModelRequest, names: ToolNames, dialect: Dialect) -> dict[str, Any]:
+    """Return the body of the call."""
+    body: dict[str, Any] = {"model": request.model, "messages": _messages(request, names, dialect), "stream": True}
+    if dialect.asks_usage:
+        body["stream_options"] = {"include_usage": True}
     if request.tools:
         body["tools"] = [
             {
@@ -88,43 +92,72 @@ def chat_body(request: ModelRequest, names: ToolNames, *, official: bool) -> dic
                 "function": {
                     "name": names.wire(tool.name),
                     "description": tool.description,
-                    "parameters": tool.parameters,
+                    "parameters": object_schema(tool.parameters),
                 },
             }
             for tool in request.tools
         ]
-    if request.effort not in ("", "none"):
-        body["reasoning_effort"] = request.effort
     if request.max_output_tokens:
-        body["max_completion_tokens" if official else "max_tokens"] = request.max_output_tokens
-    return body
+        body[dialect.limit] = request.max_output_tokens
+    return {**body, **effort_fields(dialect, request.model, request.effort)}
 
 
-def _messages(request: ModelRequest, names: ToolNames, *, official: bool) -> list[dict[str, Any]]:
-    def wire_id(ident: str) -> str:
-        return f"call_{digest(ident)}" if official and len(ident) > _LONGEST_ID else ident
-
+def _messages(request: ModelRequest, names: ToolNames, dialect: Dialect) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     if request.system:
         messages.append({"role": "system", "content": request.system})
-    for message in request.messages:
+    for message in with_distinct_calls(request.messages, _fitting(dialect)):
         if message.role == "tool":
             messages += [
-                {"role": "tool", "tool_call_id": wire_id(part.id), "content": part.output}
+                {"role": "tool", "tool_call_id": part.id, "content": part.output}
                 for part in message.parts
                 if isinstance(part, ToolResultPart)
             ]
         elif message.role == "user":
-            messages.append({"role": "user", "content": message.text()})
-        else:
-            calls = _calls(message, names)
-            for call in calls:
-                call["id"] = wire_id(call["id"])
-            if calls:
-                messages.append({"role": "assistant", "content": message.text() or None, "tool_calls": calls})
-            elif text := message.text():
-                messages.append({"role": "assistant", "content": text})
+            if not dialect.user_after_results and messages and messages[-1]["role"] == "tool":
+                messages.append({"role": "assistant", "content": "Noted."})
+            messages.append({"role": "user", "content": _user_content(message)})
+        elif calls := _calls(message, names):
+            messages.append(_with_calls(message, calls, dialect))
+        elif text := message.text():
+            messages.append({"role": "assistant", "content": text})
     return messages
+
+
+def _with_calls(message: ModelMessage, calls: list[dict[str, Any]], dialect: Dialect) -> dict[str, Any]:
+    """Return a message with calls, and with what its own server wants to get back with them."""
+    sent: dict[str, Any] = {"role": "assistant", "content": message.text() or None, "tool_calls": calls}
+    if dialect.required:
+        sent[dialect.required] = ""
+    for part in message.parts:
+        if isinstance(part, ReasoningPart) and part.extra.get("chat") == dialect.name:
+            sent |= part.extra["fields"]
+            for place, call in enumerate(calls):
+                call |= part.extra["calls"].get(str(place), {})
+    return sent
+
+
+def _fitting(dialect: Dialect) -> Callable[[str], str]:
+    if length := dialect.id_length:
+        return lambda ident: (
+            ident if len(ident) == length and _ALPHANUMERIC.fullmatch(ident) else digest(ident, length)
+        )
+    # Other servers want their own ids back as they were.
+    return no_longer_than(dialect.longest_id) if dialect.longest_id else str
+
+
+def _user_content(message: ModelMessage) -> str | list[dict[str, Any]]:
+    """Return text as a string, which every server takes, and a list of parts only where there are pictures."""
+    if not any(isinstance(part, ImagePart) for part in message.parts):
+        return message.text()
+    content: list[dict[str, Any]] = []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            content += [{"type": "text", "text": part.text}] if part.text.strip() else []
+        elif isinstance(part, ImagePart):
+            url = f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"
+            content.append({"type": "image_url", "image_url": {"url": url}})
+    return content
 
 
 def _calls(message: ModelMessage, names: ToolNames) -> list[dict[str, Any]]:

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from copilot.providers import errors
 from copilot.providers.base import (
+    AnsweredBy,
     FinishReason,
+    ProviderError,
     Reasoning,
     Stop,
     StreamPart,
     Text,
     ToolCallDelta,
     ToolCallStart,
+    ToolSpec,
     Usage,
 )
-from copilot.providers.wire import ToolNames, broken_stream, count, cut_stream, dump, is_object, load_object
+from copilot.providers.dialects import GENERIC, Dialect
+from copilot.providers.reasoning import FIELDS, ReasoningFields
+from copilot.providers.thinking import InlineThinking
+from copilot.providers.wire import (
+    ToolNames,
+    broken_stream,
+    count,
+    cut_stream,
+    dump,
+    fresh_call_id,
+    is_object,
+    load_object,
+    stated_cost,
+)
+from copilot.providers.written_calls import WrittenCalls
 
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -46,18 +61,27 @@ class _Call:
     name: str = ""
     arguments: str = ""
     id: str = ""
+    #: Fields that must come back with it.
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class ChatFold:
     """Folds the chunks of choice 0 into parts."""
 
-    def __init__(self, names: ToolNames, *, secret: str = "") -> None:
+    def __init__(
+        self, names: ToolNames, *, tools: Sequence[ToolSpec] = (), dialect: Dialect = GENERIC, secret: str = ""
+    ) -> None:
         self._names = names
         self._secret = secret
+        self._dialect = dialect
+        self._thinking = InlineThinking()
+        self._written = WrittenCalls(tools, names)
+        self._reasoning = ReasoningFields(keep=dialect.returns_reasoning)
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._reason = ""
         self._refused = False
+        self._named = False
         self._usage: Usage | None = None
         self._said: Usage | None = None
         self.done = False
@@ -73,7 +97,7 @@ class ChatFold:
             self.done = True
             return []
         chunk = load_object(data)
-        if event == "error" or chunk.get("error"):
+        if event == "error" or chunk.get("error") or chunk.get("object") == "error":
             raise errors.from_payload(chunk, secret=self._secret)
         return self._chunk(chunk)
 
@@ -91,30 +115,60 @@ class ChatFold:
         """Return the calls that never got a name, the usage and the stop."""
         if not self.done and not self._reason:
             raise cut_stream()
-        parts: list[StreamPart] = []
+        if self._reason == "insufficient_system_resource":
+            raise ProviderError("overloaded", "The provider ran out of capacity.", hint=errors.HINTS["overloaded"])
+        parts = self._held()
+        self._calls = [call for call in self._calls if call.id or call.arguments]
         for call in self._calls:
             if not call.id:
                 parts += self._start(call)
-        if usage := self.unsent_usage():
-            parts.append(usage)
-        parts.append(Stop(self._stop_reason()))
+        if not self._calls:
+            for name, arguments in self._written.calls:
+                call = self._new()
+                call.name, call.arguments = name, arguments
+                parts += self._start(call)
+        if self._calls and (extra := self._kept()):
+            parts.append(Reasoning("", extra))
+        return [*parts, *self._unsaid(), Stop(self._stop_reason())]
+
+    def unsent(self) -> list[StreamPart]:
+        """Return the text that was held back, and the newest usage unless it was a part already."""
+        return [*self._held(), *self._unsaid()]
+
+    def _unsaid(self) -> list[StreamPart]:
+        if self._usage is None or self._usage == self._said:
+            return []
+        self._said = self._usage
+        return [self._usage]
+
+    def _held(self) -> list[StreamPart]:
+        """Return what was held back as the possible beginning of markup."""
+        parts: list[StreamPart] = []
+        for part in self._thinking.rest():
+            self._show(part, parts)
+        if text := self._written.rest():
+            parts.append(Text(text))
         return parts
 
-    def unsent_usage(self) -> Usage | None:
-        """Return the newest usage unless it was a part already."""
-        if self._usage == self._said:
-            return None
-        self._said = self._usage
-        return self._usage
+    def _kept(self) -> dict[str, Any]:
+        """Return what the server needs to get back with the calls of this answer, and only this server."""
+        fields = self._reasoning.fields()
+        signed = {str(place): call.extra for place, call in enumerate(self._calls) if call.extra}
+        return {"chat": self._dialect.name, "fields": fields, "calls": signed} if fields or signed else {}
 
     def _chunk(self, chunk: dict[str, Any]) -> list[StreamPart]:
         parts: list[StreamPart] = []
+        if not self._named and (model := chunk.get("model")):
+            self._named = True
+            parts.append(AnsweredBy(str(model), str(chunk.get("provider") or "")))
         try:
             for choice in chunk.get("choices") or ():
                 if choice.get("index"):
                     continue  # a second choice is not ours to show
                 if delta := choice.get("delta") or choice.get("message"):
                     self._delta(delta, parts)
+                if problem := choice.get("error"):
+                    raise errors.from_payload({"error": problem}, secret=self._secret)
                 if reason := choice.get("finish_reason"):
                     self._reason = str(reason)
             raw = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
@@ -124,30 +178,40 @@ class ChatFold:
             first = self._usage is None
             self._usage = read_usage(raw)
             # Some servers count along in every chunk: the first and the last are enough.
-            if first and (usage := self.unsent_usage()):
-                parts.append(usage)
+            if first:
+                parts += self._unsaid()
         return parts
 
     def _delta(self, delta: dict[str, Any], parts: list[StreamPart]) -> None:
         get = delta.get
-        reasoning = get("reasoning_content") or get("reasoning")
-        if reasoning:
-            if isinstance(reasoning, str):
-                parts.append(Reasoning(reasoning))
-        elif details := get("reasoning_details"):
-            parts.extend(_reasoning_details(details))
+        if not FIELDS.isdisjoint(delta) and (reasoning := self._reasoning.read(delta)):
+            parts.append(Reasoning(reasoning))
         content = get("content")
         if content:
             if isinstance(content, str):
-                parts.append(Text(content))
-            else:
+                if self._thinking.over and self._written.passes(content):
+                    parts.append(Text(content))  # nearly all of them
+                else:
+                    self._content(content, parts)
+            elif isinstance(content, list):
                 parts.extend(_content_list(content))
         if refusal := get("refusal"):
             self._refused = True
             parts.append(Text(str(refusal)))
         if calls := get("tool_calls"):
+            parts += self._held()
             for position, item in enumerate(calls):
                 parts.extend(self._call_delta(position if len(calls) > 1 else -1, item))
+
+    def _content(self, content: str, parts: list[StreamPart]) -> None:
+        for part in self._thinking.feed(content):
+            self._show(part, parts)
+
+    def _show(self, part: Text | Reasoning, parts: list[StreamPart]) -> None:
+        if isinstance(part, Reasoning):
+            parts.append(part)
+        elif text := self._written.feed(part.delta):
+            parts.append(Text(text))
 
     def _call_delta(self, position: int, item: dict[str, Any]) -> Iterator[StreamPart]:
         function = item.get("function") or {}
@@ -156,6 +220,8 @@ class ChatFold:
         # A name or id that comes again is the same one again, never a continuation.
         call.name = call.name or name
         call.wire_id = call.wire_id or ident
+        if self._dialect.signs_calls and isinstance(signature := item.get("extra_content"), dict):
+            call.extra = {"extra_content": signature}
         arguments = function.get("arguments") or ""
         if not isinstance(arguments, str):
             arguments = dump(arguments)
@@ -183,9 +249,7 @@ class ChatFold:
         return call
 
     def _start(self, call: _Call) -> Iterator[StreamPart]:
-        taken = {other.id for other in self._calls}
-        fresh = call.wire_id and call.wire_id not in taken
-        call.id = call.wire_id if fresh else f"call_{uuid.uuid4().hex[:24]}"
+        call.id = fresh_call_id(call.wire_id, [other.id for other in self._calls])
         yield ToolCallStart(call.index, call.id, self._names.original(call.name))
         if call.arguments:
             yield ToolCallDelta(call.index, call.arguments)
@@ -208,20 +272,16 @@ def _is_another(call: _Call, ident: str, name: str) -> bool:
     return differs and is_object(call.arguments)
 
 
-def _reasoning_details(details: list[dict[str, Any]]) -> Iterator[StreamPart]:
-    for item in details:
-        if text := item.get("text") or item.get("summary"):
-            yield Reasoning(str(text))
-
-
 def _content_list(content: list[Any]) -> Iterator[StreamPart]:
     for item in content:
         if isinstance(item, str):
             yield Text(item)
+        elif not isinstance(item, dict):
+            continue
         elif item.get("type") == "thinking":
             for piece in item.get("thinking") or ():
                 if text := piece if isinstance(piece, str) else piece.get("text"):
-                    yield Reasoning(text)
+                    yield Reasoning(str(text))
         elif text := item.get("text"):
             yield Text(str(text))
 
@@ -233,8 +293,9 @@ def read_usage(raw: dict[str, Any]) -> Usage:
     total tells.
     """
     prompt, completion = count(raw.get("prompt_tokens")), count(raw.get("completion_tokens"))
-    prompt_details = raw.get("prompt_tokens_details") or {}
-    completion_details = raw.get("completion_tokens_details") or {}
+    read_details, written_details = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
+    prompt_details = read_details if isinstance(read_details, dict) else {}
+    completion_details = written_details if isinstance(written_details, dict) else {}
     reasoning = count(completion_details.get("reasoning_tokens")) or count(raw.get("reasoning_tokens"))
     read = (
         count(prompt_details.get("cached_tokens"))
@@ -254,21 +315,5 @@ def read_usage(raw: dict[str, Any]) -> Usage:
         reasoning_tokens=reasoning,
         cache_read_tokens=read,
         cache_write_tokens=write,
-        cost_microdollars=_cost(raw),
+        cost_microdollars=stated_cost(raw),
     )
-
-
-def _cost(raw: dict[str, Any]) -> int | None:
-    """Return the provider's own figure: dollars, an object with a total, or ticks of 10^-10 dollars."""
-    cost, unit = raw.get("cost"), Decimal(1_000_000)
-    if isinstance(cost, dict):
-        cost = cost.get("total_cost")
-    if cost is None:
-        cost, unit = raw.get("cost_in_usd_ticks"), Decimal("0.0001")
-    if isinstance(cost, bool) or not isinstance(cost, int | float | str):
-        return None
-    try:
-        micros = Decimal(str(cost)) * unit
-        return int(micros.to_integral_value(rounding="ROUND_HALF_UP")) if 0 <= micros < 10**15 else None
-    except InvalidOperation:
-        return None

@@ -6,6 +6,7 @@ The provider's own figure comes first, then a maintained price table; else the c
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -21,14 +22,19 @@ from genai_prices.types import TieredPrices
 from copilot.providers.base import Usage
 
 _MICRO = Decimal(1_000_000)
+#: Who may have said what something cost, the least certain first.
+SOURCES = ("unknown", "estimate", "table", "provider")
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Microdollars, None when nobody knows; ``source`` says who said so."""
+    """Microdollars, None when nobody knows; ``source`` says who said so.
+
+    ``estimate``: the price is known, but not how much was used.
+    """
 
     microdollars: int | None
-    source: Literal["provider", "table", "unknown"]
+    source: Literal["provider", "table", "estimate", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +47,33 @@ class Facts:
     output_price: int | None = None
 
 
-def price_call(model_id: str, usage: Usage) -> Cost:
+def worst_source(sources: Iterable[str]) -> str:
+    """Return the least certain of them: a sum is as good as its worst part. Of none it is unknown."""
+    return min(sources, key=SOURCES.index, default=SOURCES[0])
+
+
+def price_call(model_id: str, usage: Usage, *, answered_by: str = "") -> Cost:
     """Return what a call cost.
 
     Args:
-        model_id: ``provider/name``.
+        model_id: ``provider/name`` that was asked.
+        answered_by: the name of the model that answered, where the provider gives another: its price counts.
     """
-    if usage.cost_microdollars is not None:
+    if usage.cost_microdollars is not None and not usage.estimated:
         return Cost(usage.cost_microdollars, "provider")
-    found = _find(model_id)
+    cost = _table_cost(model_id, usage, answered_by)
+    if not usage.estimated:
+        return cost
+    # A provider that counts along has said what it cost so far.
+    known = [each for each in (cost.microdollars, usage.cost_microdollars) if each is not None]
+    return Cost(max(known), "estimate") if known else Cost(None, "unknown")
+
+
+def _table_cost(model_id: str, usage: Usage, answered_by: str) -> Cost:
+    provider_name = model_id.partition("/")[0]
+    if provider_name == "demo":
+        return Cost(0, "table")
+    found = (_find(f"{provider_name}/{answered_by}") if answered_by else None) or _find(model_id)
     if found is None:
         return Cost(None, "unknown")
     provider, model = found
@@ -88,6 +112,8 @@ def _find(model_id: str) -> tuple[TableProvider, TableModel] | None:
     """Return the table's entry; a model with no price per token counts as unknown."""
     provider, _, name = model_id.partition("/")
     entry = settings.COPILOT_PROVIDERS.get(provider)
+    # The table knows companies, not their APIs.
+    provider = "openai" if provider == "openai-responses" else provider
     # The URL of a provider that an operator named says more than its name does.
     url = entry.get("base_url") if isinstance(entry, dict) else None
     attempts: list[tuple[str | None, str | None]] = [(None, url), (provider, None)] if url else [(provider, None)]

@@ -10,10 +10,12 @@ from django.conf import settings
 
 from copilot.providers import pricing
 from copilot.providers.base import ModelInfo, Provider, ProviderError
+from copilot.providers.dialects import wants_responses
+from copilot.providers.vision import pictures_of
 
 DEMO = "demo/demo"
-BUILT_IN = ("demo", "openai", "anthropic")
-_APIS = ("openai", "anthropic")
+BUILT_IN = ("demo", "openai", "openai-responses", "anthropic")
+_APIS = ("openai", "openai-responses", "anthropic")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*", re.IGNORECASE)
 #: Offered when the operator names none: the current general model of each provider, then its small one.
 _CURRENT = {
@@ -38,8 +40,12 @@ class _Access:
     key_name: str
 
 
-def provider_for(model_id: str) -> tuple[Provider, str]:
+def provider_for(model_id: str, *, idle_seconds: float | None = None) -> tuple[Provider, str]:
     """Return the adapter for ``provider/name`` and the model's name.
+
+    Args:
+        idle_seconds: silence after which a stream is dead, by default that of a turn. Calls that differ in it have
+            clients of their own.
 
     Raises:
         UnknownModel: see there.
@@ -51,7 +57,7 @@ def provider_for(model_id: str) -> tuple[Provider, str]:
         from copilot.providers.demo import DemoProvider
 
         return DemoProvider(), name
-    return _adapter(provider, _access(provider)), name
+    return _adapter(provider, _access(provider), name, idle_seconds), name
 
 
 def check_model(model_id: str) -> None:
@@ -83,7 +89,7 @@ def default_model() -> str:
 
 def preload() -> None:
     """Load the adapters of the models on offer: an SDK takes a second to import, which no turn should wait for."""
-    for model in [*(info.id for info in offered_models()), default_model()]:
+    for model in [*(info.id for info in offered_models()), default_model(), settings.COPILOT_FALLBACK_MODEL]:
         try:
             provider_for(model)
         except (ProviderError, UnknownModel):
@@ -106,7 +112,7 @@ def provider_problems() -> list[str]:
 
 
 def _entry_problems(name: str, entry: Any) -> list[str]:
-    if name in (*BUILT_IN, "openai-responses"):
+    if name in BUILT_IN:
         return ["the name is that of a built-in provider; choose another."]
     if not _NAME.fullmatch(name):
         return ["a name is made of letters, digits, dots, hyphens and underscores."]
@@ -117,7 +123,9 @@ def _entry_problems(name: str, entry: Any) -> list[str]:
         problems.append(f"api must be one of {', '.join(_APIS)}, is {entry.get('api')!r}.")
     if not str(entry.get("base_url") or "").startswith(("http://", "https://")):
         problems.append("base_url must be an http(s) URL.")
-    if unknown := sorted(set(entry) - {"api", "base_url", "api_key"}):
+    if not isinstance(entry.get("images", False), bool):
+        problems.append("images must be true or false.")
+    if unknown := sorted(set(entry) - {"api", "base_url", "api_key", "images"}):
         problems.append(f"unknown field {', '.join(unknown)}.")
     return problems
 
@@ -139,9 +147,9 @@ def _real_models() -> list[str]:
 
 
 def _access(provider: str) -> _Access:
-    if provider == "openai":
+    if provider in ("openai", "openai-responses"):
         url = str(settings.OPENAI_BASE_URL)
-        return _Access("openai", url, settings.OPENAI_API_KEY or (_NO_KEY if url else ""), "OPENAI_API_KEY")
+        return _Access(provider, url, settings.OPENAI_API_KEY or (_NO_KEY if url else ""), "OPENAI_API_KEY")
     if provider == "anthropic":
         return _Access(
             "anthropic", str(settings.ANTHROPIC_BASE_URL), settings.ANTHROPIC_API_KEY, "ANTHROPIC_API_KEY"
@@ -156,7 +164,7 @@ def _access(provider: str) -> _Access:
     return _Access(entry["api"], entry["base_url"], str(entry.get("api_key", _NO_KEY)), "COPILOT_PROVIDERS")
 
 
-def _adapter(provider: str, access: _Access) -> Provider:
+def _adapter(provider: str, access: _Access, model: str, idle_seconds: float | None) -> Provider:
     if not access.key:
         raise ProviderError(
             "not_configured",
@@ -170,15 +178,23 @@ def _adapter(provider: str, access: _Access) -> Provider:
             hint=f"Correct {access.key_name}.",
         )
     # A tool may hold a stream silent for its longest time; twice that is a dead stream.
-    idle_seconds = 2 * float(settings.TOOL_MAX_SECONDS)
+    idle_seconds = idle_seconds or 2 * float(settings.TOOL_MAX_SECONDS)
     # Imported late: the SDKs are slow to load, and a demo needs neither.
-    if access.api == "openai":
+    if access.api == "openai" and not wants_responses(access.base_url, model):
         from copilot.providers.openai import OpenAIProvider
 
-        return OpenAIProvider(api_key=access.key, base_url=access.base_url, idle_seconds=idle_seconds)
+        return OpenAIProvider(
+            api_key=access.key, base_url=access.base_url, name=provider, idle_seconds=idle_seconds
+        )
+    if access.api in ("openai", "openai-responses"):
+        from copilot.providers.responses import ResponsesProvider
+
+        return ResponsesProvider(api_key=access.key, base_url=access.base_url, idle_seconds=idle_seconds)
     from copilot.providers.anthropic import AnthropicProvider
 
-    return AnthropicProvider(api_key=access.key, base_url=access.base_url, idle_seconds=idle_seconds)
+    return AnthropicProvider(
+        api_key=access.key, base_url=access.base_url, cache=settings.ANTHROPIC_CACHE, idle_seconds=idle_seconds
+    )
 
 
 def _info(model_id: str) -> ModelInfo:
@@ -190,6 +206,7 @@ def _info(model_id: str) -> ModelInfo:
         model_id,
         label=f"{known.name or name} ({provider})",
         context=known.context,
+        images=pictures_of(model_id) is not None,
         input_price=known.input_price,
         output_price=known.output_price,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Protocol, TypeVar
 
@@ -15,7 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
 from copilot.providers import errors
-from copilot.providers.base import ProviderError, Reasoning, StreamPart, Text, Usage
+from copilot.providers.base import ProviderError, Reasoning, StreamPart, Text, ToolCallDelta, ToolCallStart
 from copilot.providers.sse import SSEDecoder
 from copilot.providers.wire import broken_stream
 
@@ -151,8 +151,8 @@ class Fold(Protocol):
         """Return the last parts, the ``Stop`` among them; raises when the provider's end was missing."""
         ...
 
-    def unsent_usage(self) -> Usage | None:
-        """Return what is known to be used and was not said yet."""
+    def unsent(self) -> list[StreamPart]:
+        """Return what was held back of a broken answer, and what is known to be used and was not said yet."""
         ...
 
 
@@ -196,8 +196,8 @@ async def stream_answer(
                 yield part
             await _drain(pieces)
     except (ProviderError, sdk_error, httpx2.InvalidURL, *_BROKEN) as error:
-        if usage := fold.unsent_usage():
-            yield usage
+        for part in fold.unsent():
+            yield part
         if isinstance(error, ProviderError):
             raise
         raise errors.from_exception(error, secret=secret) from error
@@ -205,9 +205,23 @@ async def stream_answer(
 
 def _parts(reader: _Reader, fold: Fold, piece: bytes) -> Iterator[StreamPart]:
     for event, data in reader.feed(piece):
-        yield from fold.feed(event, data)
+        yield from _sound(fold.feed(event, data))
         if fold.done:
             return
+
+
+def _sound(parts: Iterable[StreamPart]) -> Iterator[StreamPart]:
+    """Yield the parts of one event; what is no text where text belongs breaks the stream, as no JSON does."""
+    for part in parts:
+        match part:
+            case Text(delta=str()) | Reasoning(delta=str()) | ToolCallDelta(arguments=str()):
+                yield part
+            case ToolCallStart(id=str(), name=str()):
+                yield part
+            case Text() | Reasoning() | ToolCallDelta() | ToolCallStart():
+                raise broken_stream()
+            case _:
+                yield part
 
 
 def _joined(parts: Iterator[StreamPart]) -> Iterator[StreamPart]:
@@ -259,10 +273,10 @@ class _Reader:
     def rest(self, fold: Fold) -> Iterator[StreamPart]:
         """Yield what the end of the response completed."""
         if self._body is not None:
-            yield from fold.whole(b"".join(self._body).decode("utf-8", "replace"))
+            yield from _sound(fold.whole(b"".join(self._body).decode("utf-8", "replace")))
             return
         for event, data in self._decoder.close():
-            yield from fold.feed(event, data)
+            yield from _sound(fold.feed(event, data))
 
 
 async def _drain(pieces: AsyncGenerator[bytes]) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from copilot.providers.base import ProviderError
+from copilot.providers.base import ModelMessage, Part, ProviderError, ToolCallPart, ToolResultPart
 
 _NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_NAME = 64
@@ -24,9 +27,9 @@ def clean_name(name: str, *, longest: int = _MAX_NAME) -> str:
     return cleaned if len(cleaned) <= longest else f"{cleaned[: longest - 9]}_{digest(name)}"
 
 
-def digest(text: str) -> str:
-    """Return eight hexadecimal characters that stand for ``text``."""
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
+def digest(text: str, size: int = 8) -> str:
+    """Return ``size`` hexadecimal characters that stand for ``text``."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:size]
 
 
 class ToolNames:
@@ -49,6 +52,59 @@ class ToolNames:
     def original(self, wire: str) -> str:
         """Return our name of the tool that the model called; an unknown one stays as it came."""
         return self._original.get(wire, wire)
+
+
+def object_schema(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool's parameters with the two fields without which some providers refuse a request."""
+    return {"type": "object", "properties": {}, **parameters}
+
+
+def fresh_call_id(given: str, taken: Collection[str]) -> str:
+    """Return the id of a call: the provider's own, or one of ours where it gave none or one that is taken."""
+    return given if given and given not in taken else f"call_{uuid.uuid4().hex[:24]}"
+
+
+def with_distinct_calls(
+    messages: Iterable[ModelMessage], fitting: Callable[[str], str] = lambda ident: ident
+) -> list[ModelMessage]:
+    """Return the messages with no id of a call used twice, and each result under its call's id.
+
+    Some servers count their calls anew in each answer; others refuse an id that comes twice. The first keeps its
+    own.
+
+    Args:
+        fitting: makes of an id one that the server accepts.
+    """
+    taken: set[str] = set()
+    current: dict[str, str] = {}
+
+    def distinct(ident: str) -> str:
+        wire, number = fitting(ident), 1
+        while wire in taken:
+            number += 1
+            wire = fitting(f"{ident}_{number}")
+        taken.add(wire)
+        current[ident] = wire
+        return wire
+
+    def renamed(part: Part) -> Part:
+        if isinstance(part, ToolCallPart):
+            wire = distinct(part.id)
+        elif isinstance(part, ToolResultPart):
+            wire = current.get(part.id) or fitting(part.id)
+        else:
+            return part
+        return part if wire == part.id else replace(part, id=wire)
+
+    return [
+        message if message.role == "user" else replace(message, parts=tuple(map(renamed, message.parts)))
+        for message in messages
+    ]
+
+
+def no_longer_than(longest: int) -> Callable[[str], str]:
+    """Return what shortens an id of a call to ``longest`` characters."""
+    return lambda ident: ident if len(ident) <= longest else f"call_{digest(ident)}"
 
 
 def dump(value: Any) -> str:
@@ -98,3 +154,22 @@ def count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e15:
         return 0
     return int(value)
+
+
+def stated_cost(usage: dict[str, Any]) -> int | None:
+    """Return the provider's own figure in microdollars.
+
+    It comes as dollars, as an object with a total, or as ticks of 10^-10 dollars.
+    """
+    cost, unit = usage.get("cost"), Decimal(1_000_000)
+    if isinstance(cost, dict):
+        cost = cost.get("total_cost")
+    if cost is None:
+        cost, unit = usage.get("cost_in_usd_ticks"), Decimal("0.0001")
+    if isinstance(cost, bool) or not isinstance(cost, int | float | str):
+        return None
+    try:
+        micros = Decimal(str(cost)) * unit
+        return int(micros.to_integral_value(rounding="ROUND_HALF_UP")) if 0 <= micros < 10**15 else None
+    except InvalidOperation:
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,14 +10,18 @@ from typing import Any
 from copilot.providers.base import (
     ModelMessage,
     ModelRequest,
+    Part,
     ProviderError,
     Reasoning,
+    ReasoningPart,
     Stop,
     StreamPart,
     Text,
     TextPart,
     ToolCallDelta,
+    ToolCallPart,
     ToolCallStart,
+    ToolResultPart,
     ToolSpec,
     Usage,
 )
@@ -42,6 +47,38 @@ class Answer:
     usage: Usage | None = None
     stop: Stop | None = None
     error: ProviderError | None = None
+    #: Text and reasoning in the order in which they came, as the agent loop keeps them.
+    said: list[Part] = field(default_factory=list)
+
+    def say(self, part: Text | Reasoning) -> None:
+        """Take more text or reasoning; what closes a block of reasoning is kept with it."""
+        last = self.said[-1] if self.said else None
+        if isinstance(part, Text):
+            self.text += part.delta
+            if isinstance(last, TextPart):
+                self.said[-1] = TextPart(last.text + part.delta)
+            else:
+                self.said.append(TextPart(part.delta))
+            return
+        self.reasoning += part.delta
+        if part.extra:
+            self.extras.append(part.extra)
+        if isinstance(last, ReasoningPart) and not last.extra:
+            self.said[-1] = ReasoningPart(last.text + part.delta, part.extra)
+        else:
+            self.said.append(ReasoningPart(part.delta, part.extra))
+
+    def as_step(self, output: str) -> list[ModelMessage]:
+        """Return the answer as the next request has it, its calls answered with ``output``."""
+        starts = [start for _, start in sorted(self.calls.items())]
+        # Reasoning goes back only where its provider needs it.
+        said = [part for part in self.said if not isinstance(part, ReasoningPart) or part.extra]
+        calls = [
+            ToolCallPart(start.id, start.name, json.loads(self.arguments[start.index] or "{}")) for start in starts
+        ]
+        results = tuple(ToolResultPart(start.id, start.name, output) for start in starts)
+        step = [ModelMessage("assistant", (*said, *calls))]
+        return [*step, ModelMessage("tool", results)] if results else step
 
     def called(self) -> list[tuple[str, str]]:
         """Return the calls as (name, JSON of the arguments), in order."""
@@ -55,12 +92,8 @@ async def collect(stream: AsyncIterator[StreamPart]) -> Answer:
         async for part in stream:
             assert answer.stop is None, f"{part} came after the stop"
             match part:
-                case Text(delta):
-                    answer.text += delta
-                case Reasoning(delta, extra):
-                    answer.reasoning += delta
-                    if extra:
-                        answer.extras.append(extra)
+                case Text() | Reasoning():
+                    answer.say(part)
                 case ToolCallStart(index):
                     assert index not in answer.calls
                     answer.calls[index] = part

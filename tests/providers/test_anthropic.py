@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
-from copilot.providers.anthropic import AnthropicProvider, messages_body
+from copilot.providers.anthropic import CACHES, AnthropicProvider, messages_body
 from copilot.providers.anthropic_fold import read_usage
 from copilot.providers.base import (
     ModelMessage,
@@ -235,11 +236,27 @@ async def test_overloaded_inside_the_stream() -> None:
     assert (answer.error.code, answer.error.transient) == ("overloaded", True)
 
 
+async def test_an_answer_that_was_not_streamed() -> None:
+    content = [
+        {"type": "thinking", "thinking": "Hm", "signature": "sig"},
+        {"type": "text", "text": "Hi"},
+        {"type": "tool_use", "id": "a", "name": "one", "input": {"x": 1}},
+    ]
+    usage = {"input_tokens": 3, "output_tokens": 2}
+    message = {"type": "message", "content": content, "stop_reason": "tool_use", "usage": usage}
+    answer = await answer_to(json.dumps(message).encode())
+    assert (answer.text, answer.reasoning, answer.extras) == ("Hi", "Hm", [{"signature": "sig"}])
+    assert answer.called() == [("one", '{"x":1}')]
+    assert answer.usage == Usage(3, 2)
+    assert answer.stop is not None
+    assert answer.stop.reason == "tool-calls"
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [
         ('{"type": "error", "error": {"type": "rate_limit_error", "message": "Slow"}}', "rate_limit"),
-        ('{"type": "message", "content": [{"type": "text", "text": "Hi"}]}', "unknown"),
+        ('{"content": "Hi"}', "unknown"),
         ("<html></html>", "unknown"),
     ],
 )
@@ -306,7 +323,7 @@ async def test_what_is_sent(suffix: str) -> None:
         ("get_weather", None),
         ("mcp__maps__find", CACHED),
     ]
-    assert body["tools"][1]["input_schema"] == {"type": "object"}
+    assert body["tools"][1]["input_schema"] == {"type": "object", "properties": {}}
     assert body["messages"] == [
         {"role": "user", "content": [{"type": "text", "text": "Weather?"}]},
         {
@@ -336,7 +353,7 @@ async def test_what_is_sent(suffix: str) -> None:
     "model", ["claude-sonnet-4-5", "claude-sonnet-4-20250514", "claude-3-7-sonnet-latest", "x"]
 )
 def test_effort_is_a_budget_within_the_limit_of_output(model: str, limit: int, effort: str, budget: int) -> None:
-    body = messages_body(ask(model=model, effort=effort, max_output_tokens=limit), ToolNames(()))
+    body = messages_body(ask(model=model, effort=effort, max_output_tokens=limit), ToolNames(()), CACHES["5m"])
     assert body["thinking"] == {"type": "enabled", "budget_tokens": budget}
     assert body["max_tokens"] >= budget + 1000
     assert "output_config" not in body
@@ -344,16 +361,98 @@ def test_effort_is_a_budget_within_the_limit_of_output(model: str, limit: int, e
 
 @pytest.mark.parametrize("model", ["claude-opus-4-6", "claude-opus-4-8", "claude-sonnet-5", "claude-haiku-5-5"])
 def test_newer_models_take_the_effort_as_it_is(model: str) -> None:
-    body = messages_body(ask(model=model, effort="high"), ToolNames(()))
+    body = messages_body(ask(model=model, effort="high"), ToolNames(()), CACHES["5m"])
     assert body["thinking"] == {"type": "adaptive", "display": "summarized"}
     assert body["output_config"] == {"effort": "high"}
     assert body["max_tokens"] > 24576
-    assert not {"thinking", "output_config"} & set(messages_body(ask(model=model), ToolNames(())))
+    assert not {"thinking", "output_config"} & set(messages_body(ask(model=model), ToolNames(()), CACHES["5m"]))
+
+
+@pytest.mark.parametrize(
+    ("cache", "marker"),
+    [("5m", {"type": "ephemeral"}), ("1h", {"type": "ephemeral", "ttl": "1h"}), ("off", None)],
+)
+async def test_how_long_system_and_tools_are_cached(cache: str, marker: dict[str, Any] | None) -> None:
+    async with serve(Reply([stream_of(start(), *says("x"), *end())])) as server:
+        provider = AnthropicProvider(api_key="k", base_url=server.url, cache=cache)
+        await collect(provider.stream(ask(tools=(WEATHER, ToolSpec("two", "", {})))))
+        (request,) = server.requests
+    assert request.body["system"][0].get("cache_control") == marker
+    assert [tool.get("cache_control") for tool in request.body["tools"]] == [None, marker]
+    assert "cache_control" not in json.dumps(request.body["messages"])
+
+
+async def test_what_its_own_tools_did_goes_back_after_a_pause() -> None:
+    query = {"type": "input_json_delta", "partial_json": '{"query":"x"}'}
+    found = {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"encrypted_content": "E"}]}
+    body = stream_of(
+        start(),
+        *says("Let me search."),
+        *block(1, query, type="server_tool_use", id="s", name="web_search", input={}),
+        *block(2, **found),
+        *says("More", index=3),
+        *end("pause_turn"),
+    )
+    answer = await answer_to(body)
+    assert answer.stop is not None
+    assert answer.stop.again
+    assert (answer.text, answer.calls) == ("Let me search.More", {})
+    messages = (ask().messages[0], *answer.as_step(""))
+    assert messages_body(ask(messages=messages), ToolNames(()), {})["messages"][-1] == {
+        "role": "assistant",
+        "content": [
+            {"type": "text", "text": "Let me search."},
+            {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "x"}},
+            found,
+            {"type": "text", "text": "More"},
+        ],
+    }
+
+
+async def test_a_block_of_its_own_that_was_cut_stays_away() -> None:
+    half = {"type": "input_json_delta", "partial_json": '{"qu'}
+    cut = block(1, half, type="server_tool_use", id="s", name="web_search", input={})
+    answer = await answer_to(stream_of(start(), *says("Hm"), *cut, *end("max_tokens")))
+    assert answer.error is None
+    assert answer.extras == []
+
+
+def test_calls_of_several_steps_with_one_id_stay_apart() -> None:
+    step = (
+        ModelMessage("assistant", (ToolCallPart("call:0", "one", {}),)),
+        ModelMessage("tool", (ToolResultPart("call:0", "one", "x"),)),
+    )
+    content = [item["content"][0] for item in messages_body(ask(messages=step * 2), ToolNames(()), {})["messages"]]
+    assert [item.get("id") or item["tool_use_id"] for item in content] == [
+        "call__0",
+        "call__0",
+        "call__0_2",
+        "call__0_2",
+    ]
+
+
+@pytest.mark.parametrize("model", ["claude-3-5-haiku-20241022", "claude-3-opus-20240229"])
+def test_models_that_do_not_think_get_no_budget(model: str) -> None:
+    body = messages_body(ask(model=model, effort="high"), ToolNames(()), {})
+    assert set(body) == {"model", "messages", "stream", "max_tokens", "system"}
+
+
+def test_calls_of_earlier_are_declared_when_no_tool_is_offered() -> None:
+    step = (
+        ModelMessage("assistant", (ToolCallPart("a", "mcp:maps:find", {}),)),
+        ModelMessage("tool", (ToolResultPart("a", "mcp:maps:find", "x"),)),
+    )
+    body = messages_body(ask(messages=step), ToolNames(()), CACHES["5m"])
+    assert [tool["name"] for tool in body["tools"]] == ["mcp__maps__find"]
+    assert body["tool_choice"] == {"type": "none"}
+    offered = messages_body(ask(messages=step, tools=(WEATHER,)), ToolNames([WEATHER.name]), {})
+    assert [tool["name"] for tool in offered["tools"]] == ["get_weather"]
+    assert "tool_choice" not in offered
 
 
 @pytest.mark.parametrize("effort", ["", "none"])
 def test_no_effort_sends_nothing(effort: str) -> None:
-    body = messages_body(ask(effort=effort, max_output_tokens=77), ToolNames(()))
+    body = messages_body(ask(effort=effort, max_output_tokens=77), ToolNames(()), CACHES["5m"])
     assert set(body) == {"model", "messages", "stream", "max_tokens", "system"}
     assert body["max_tokens"] == 77
 
@@ -364,7 +463,7 @@ def test_thinking_is_not_turned_on_in_the_middle_of_a_tool_loop() -> None:
     result = ModelMessage("tool", (ToolResultPart("a", "get_weather", "rain"),))
 
     def thinks(*messages: ModelMessage) -> bool:
-        return "thinking" in messages_body(ask(messages=messages, effort="low"), ToolNames(()))
+        return "thinking" in messages_body(ask(messages=messages, effort="low"), ToolNames(()), CACHES["5m"])
 
     assert not thinks(question, bare, result)
     assert thinks(question, signed, result)

@@ -25,6 +25,9 @@ def body(message: str, **fields: Any) -> dict[str, Any]:
         (403, body("Not allowed", type="permission_error"), "auth"),
         (403, body("Input flagged by moderation"), "content_filter"),
         (403, body("No access to the model", code="model_not_found", type="permission_error"), "model_not_found"),
+        (403, body("You have exceeded a secondary rate limit"), "rate_limit"),
+        (401, body("Too many requests with this key"), "rate_limit"),
+        (403, body("x", type="usage_limit_reached"), "quota"),
         (404, body("The model `x` does not exist"), "model_not_found"),
         (404, {"detail": "Not Found"}, "model_not_found"),
         (400, body("x is not a valid model ID"), "model_not_found"),
@@ -71,6 +74,117 @@ def test_classes(status: int | None, payload: Any, code: str) -> None:
     assert error.transient == (code in TRANSIENT)
     assert error.detail
     assert error.hint or code == "unknown"
+
+
+def google(quota: str, delay: str) -> dict[str, Any]:
+    """The error of a quota of Google's, which are all worded alike."""
+    message = "You exceeded your current quota, please check your plan and billing details."
+    about = [
+        {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": quota}]},
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay},
+    ]
+    return body(message, code=429, status="RESOURCE_EXHAUSTED", details=about)
+
+
+@pytest.mark.parametrize(
+    ("quota", "code", "seconds"),
+    [
+        ("GenerateRequestsPerMinutePerProjectPerModel-FreeTier", "rate_limit", 34.5),
+        ("GenerateRequestsPerDayPerProjectPerModel-FreeTier", "quota", None),
+    ],
+)
+def test_a_quota_that_fills_up_within_a_minute_is_a_rate(quota: str, code: str, seconds: float | None) -> None:
+    error = errors.from_payload(google(quota, "34.5s"), status=429)
+    assert (error.code, error.retry_after) == (code, seconds)
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 429, None])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Insufficient credits. Add more using the billing page.",
+        "Rate limit reached: your credit balance is too low",
+        "Unauthorized: all credits exhausted",
+        "You can only afford 120 tokens; 4096 were asked for",
+        "quota_exceeded",
+        "Your plan limit reached its end; authentication is fine",
+        "usage limit exceeded",
+        "You have reached the limit of messages of this model",
+        "You have used up your usage for today",
+    ],
+)
+def test_missing_credit_comes_before_rates_and_keys_whatever_the_status(words: str, status: int | None) -> None:
+    assert errors.from_payload(body(words), status=status).code == "quota"
+    assert errors.from_payload(body(words, type="authentication_error"), status=status).code == "quota"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "connect ECONNREFUSED 127.0.0.1:4290",
+        "request 401429404 failed",
+        "file not found: notes.txt",
+        "host not found",
+        "the plan of the author has no limit that could be reached",
+    ],
+)
+def test_numbers_and_common_words_are_no_classes(words: str) -> None:
+    assert errors.from_payload(body(words)).code == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("Rate limit reached. Please try again in 7.66s. Visit the console.", 7.66),
+        ("Rate limit reached, please try again in 433ms.", 0.433),
+        ("Rate limit reached, please try again in 1m26.4s.", 86.4),
+        ("Rate limit reached, try again in 2h3m1s", 7381.0),
+        ("Too many requests: retry after 20 seconds", 20.0),
+        ("Too many requests: try again in 2 minutes.", 120.0),
+        ("Too many requests: try again in a while", None),
+        ("Too many requests", None),
+    ],
+)
+def test_a_wait_that_is_only_said_counts(words: str, seconds: float | None) -> None:
+    assert errors.from_payload(body(words), status=429).retry_after == seconds
+    given = httpx2.Response(429, json=body(words), headers={"retry-after": "3"})
+    assert errors.from_response(given).retry_after == 3, "the header says it best"
+
+
+def test_an_error_that_does_not_pass_has_no_wait() -> None:
+    assert errors.from_payload(body("Bad key, try again in 5s"), status=401).retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("words", "detail"),
+    [
+        ("<html><head><title>504 Gateway Time-out</title></head><body>x</body></html>", "504 Gateway Time-out"),
+        (
+            "upstream: <!DOCTYPE html><html><body><h1>Bad</h1> <p>gateway</p></body></html>",
+            "upstream: Bad gateway",
+        ),
+        ("if a < b then use <b>", "if a < b then use <b>"),
+    ],
+)
+def test_a_page_inside_an_error_is_reduced_to_its_words(words: str, detail: str) -> None:
+    assert errors.from_payload(body(words), status=504).detail == detail
+
+
+@pytest.mark.parametrize("status", [200, 401, 403, 404, 429, 500, 502, 520, 524])
+def test_a_page_is_one_sentence_with_any_status(status: int) -> None:
+    page = "<!DOCTYPE html>\n<html><body><script>alert(1)</script><h1>Sorry</h1></body></html>"
+    error = errors.from_body(page, status=status)
+    assert error.detail == f"A web page came back instead of an answer (HTTP {status})."
+    assert error.transient == (status == 429 or status >= 500)
+
+
+def test_an_error_that_a_router_passes_on_is_read() -> None:
+    raw = (
+        '{"error": {"message": "This model\'s maximum context length is 8192 tokens", "type": "BadRequestError"}}'
+    )
+    error = errors.from_payload(body("Provider returned error", code=400, metadata={"raw": raw}), status=400)
+    assert error.code == "context_overflow"
+    assert error.detail == "Provider returned error: This model's maximum context length is 8192 tokens"
 
 
 def test_the_upstream_reason_of_a_router_is_shown() -> None:

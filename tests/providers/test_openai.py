@@ -89,6 +89,21 @@ async def test_calls_that_share_one_index_but_not_their_id_are_two() -> None:
     assert (await answer_to(body)).called() == [("one", '{"x":1}'), ("one", '{"x":2}')]
 
 
+@pytest.mark.parametrize("index", [{}, {"index": "0"}, {"index": None}])
+async def test_an_index_may_be_anything(index: dict[str, Any]) -> None:
+    first = chunk(call('{"x"', id="a", name="one", **index))
+    answer = await answer_to(sse(first, chunk(call(":1}", **index)), chunk({}, "tool_calls")))
+    assert answer.called() == [("one", '{"x":1}')]
+
+
+async def test_a_call_of_nothing_is_none() -> None:
+    empty = chunk({"tool_calls": [{"index": 0, "id": None, "function": {"name": "", "arguments": ""}}]})
+    answer = await answer_to(sse(empty, chunk({"content": "Hi"}), chunk({}, "stop")))
+    assert (answer.text, answer.calls) == ("Hi", {})
+    assert answer.stop is not None
+    assert answer.stop.reason == "stop"
+
+
 @pytest.mark.parametrize("ident", [{}, {"id": ""}, {"id": None}])
 async def test_a_call_without_an_id_gets_one(ident: dict[str, Any]) -> None:
     answer = await answer_to(sse(chunk(call("{}", index=1, name="one", **ident)), chunk({}, "tool_calls")))

@@ -65,6 +65,25 @@ async def test_an_error_inside_the_stream(error: Any, code: str) -> None:
     assert answer.error.code == code
 
 
+@pytest.mark.parametrize(
+    ("odd", "code"),
+    [
+        pytest.param({"object": "error", "message": "Oops", "code": 503}, "overloaded", id="an error object"),
+        pytest.param(
+            {"choices": [{"index": 0, "delta": {}, "error": {"code": 429, "message": "Slow"}}]},
+            "rate_limit",
+            id="in a choice",
+        ),
+        pytest.param(chunk({}, "insufficient_system_resource"), "overloaded", id="as a reason"),
+    ],
+)
+async def test_errors_that_do_not_look_like_one(odd: Any, code: str) -> None:
+    answer = await answer_to(sse(chunk({"content": "partial"}), odd))
+    assert answer.text == "partial"
+    assert answer.error is not None
+    assert answer.error.code == code
+
+
 async def test_an_error_event_without_an_error_object() -> None:
     body = sse(chunk({"content": "x"}), done=False) + b'event: error\ndata: {"message": "overloaded"}\n\n'
     answer = await answer_to(body)

@@ -12,6 +12,7 @@ from copilot.providers.base import (
     ToolResultPart,
     ToolSpec,
 )
+from copilot.providers.dialects import OPENAI
 from copilot.providers.openai import OpenAIProvider, chat_body
 from copilot.providers.wire import ToolNames
 from tests.providers.answers import WEATHER, ask, collect
@@ -64,7 +65,7 @@ async def test_what_is_sent() -> None:
 
 @pytest.mark.parametrize("effort", ["", "none"])
 def test_no_effort_sends_nothing(effort: str) -> None:
-    body = chat_body(ask(effort=effort), ToolNames(()), official=True)
+    body = chat_body(ask(effort=effort), ToolNames(()), OPENAI)
     assert set(body) == {"model", "messages", "stream", "stream_options"}
 
 
@@ -74,7 +75,7 @@ def test_openai_itself_wants_newer_names_and_short_ids() -> None:
         ModelMessage("assistant", (ToolCallPart(long, "one", {}),)),
         ModelMessage("tool", (ToolResultPart(long, "one", "x"),)),
     )
-    body = chat_body(ask(messages=history, max_output_tokens=5), ToolNames(()), official=True)
+    body = chat_body(ask(messages=history, max_output_tokens=5), ToolNames(()), OPENAI)
     assert body["max_completion_tokens"] == 5
     assert "max_tokens" not in body
     ident = body["messages"][1]["tool_calls"][0]["id"]

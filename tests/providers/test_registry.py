@@ -12,6 +12,7 @@ from copilot.providers.anthropic import AnthropicProvider
 from copilot.providers.base import ProviderError
 from copilot.providers.demo import DemoProvider
 from copilot.providers.openai import OpenAIProvider
+from copilot.providers.responses import ResponsesProvider
 
 GROQ = {"api": "openai", "base_url": "https://groq.example/v1", "api_key": "gsk-1"}
 
@@ -35,7 +36,7 @@ def test_without_any_key_there_is_the_demo() -> None:
 
 
 @pytest.mark.parametrize(
-    "model_id", ["", "demo", "demo/", "demo/other", "nobody/x", "/x", "openai", "openai-responses/x"]
+    "model_id", ["", "demo", "demo/", "demo/other", "nobody/x", "/x", "openai", "openai-responses"]
 )
 def test_unknown_models(model_id: str) -> None:
     with pytest.raises(registry.UnknownModel):
@@ -45,7 +46,8 @@ def test_unknown_models(model_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("provider", "variable"), [("openai", "OPENAI_API_KEY"), ("anthropic", "ANTHROPIC_API_KEY")]
+    ("provider", "variable"),
+    [("openai", "OPENAI_API_KEY"), ("openai-responses", "OPENAI_API_KEY"), ("anthropic", "ANTHROPIC_API_KEY")],
 )
 def test_a_provider_without_its_key_names_the_variable(provider: str, variable: str) -> None:
     registry.check_model(f"{provider}/x")
@@ -69,6 +71,26 @@ def test_a_key_makes_real_models_the_default(settings: Settings) -> None:
     assert registry.default_model().startswith("openai/")
     assert isinstance(registry.provider_for("openai/gpt-x")[0], OpenAIProvider)
     assert isinstance(registry.provider_for("anthropic/claude-x")[0], AnthropicProvider)
+
+
+@pytest.mark.parametrize(
+    ("url", "model", "adapter"),
+    [
+        ("", "gpt-6.1-sol", ResponsesProvider),
+        ("", "gpt-5.6-terra", ResponsesProvider),
+        ("https://api.openai.com/v1", "gpt-5.4", ResponsesProvider),
+        ("", "gpt-5-mini", OpenAIProvider),
+        ("", "gpt-4.1", OpenAIProvider),
+        ("", "gpt-5.3-chat-latest", OpenAIProvider),
+        ("https://openrouter.ai/api/v1", "gpt-6.1-sol", OpenAIProvider),
+        ("http://127.0.0.1:8000/v1", "gpt-6.1-sol", OpenAIProvider),
+    ],
+)
+def test_openais_newer_models_take_tools_in_the_responses_api_only(
+    settings: Settings, url: str, model: str, adapter: type
+) -> None:
+    settings.OPENAI_API_KEY, settings.OPENAI_BASE_URL = "sk", url
+    assert type(registry.provider_for(f"openai/{model}")[0]) is adapter
 
 
 def test_a_base_url_of_ones_own_needs_no_key(settings: Settings) -> None:
@@ -100,7 +122,18 @@ def test_the_operators_list_is_the_whole_list(settings: Settings) -> None:
     assert registry.default_model() == "openai/b"
 
 
-@pytest.mark.parametrize(("api", "adapter"), [("openai", OpenAIProvider), ("anthropic", AnthropicProvider)])
+def test_the_responses_api_shares_openais_settings(settings: Settings) -> None:
+    settings.OPENAI_API_KEY = "sk"
+    provider, name = registry.provider_for("openai-responses/gpt-x")
+    assert isinstance(provider, ResponsesProvider)
+    assert name == "gpt-x"
+    assert not any(model.id.startswith("openai-responses/") for model in registry.offered_models())
+
+
+@pytest.mark.parametrize(
+    ("api", "adapter"),
+    [("openai", OpenAIProvider), ("openai-responses", ResponsesProvider), ("anthropic", AnthropicProvider)],
+)
 def test_providers_of_ones_own(settings: Settings, api: str, adapter: type) -> None:
     settings.COPILOT_PROVIDERS = {"groq": {**GROQ, "api": api}}
     provider, name = registry.provider_for("groq/openai/gpt-oss-120b")
@@ -121,7 +154,7 @@ def test_a_provider_of_ones_own_needs_a_key_only_if_it_names_one(settings: Setti
 @pytest.mark.parametrize(
     ("name", "entry", "words"),
     [
-        ("groq", {**GROQ, "api": "openai-responses"}, "api must be one of openai, anthropic"),
+        ("groq", {**GROQ, "api": "soap"}, "api must be one of openai, openai-responses, anthropic"),
         ("groq", {"base_url": "https://x.example"}, "api must be"),
         ("groq", {"api": "openai"}, "base_url"),
         ("groq", {**GROQ, "base_url": "groq.example"}, "base_url"),

@@ -7,69 +7,50 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from copilot.providers.anthropic import AnthropicProvider
-from copilot.providers.openai import OpenAIProvider
 from tests.providers.answers import Answer, ask, collect
+from tests.providers.recorded.recordings import CASES, ORACLE, body_of, params, provider_of, reply_of
 from tests.providers.server import Reply, failure, serve, split
 
-_ROOT = Path(__file__).resolve().parents[2]
-CORPUS = Path(os.environ.get("HOLDFAST_CORPUS") or _ROOT.parent / "shared" / "corpus") / "providers"
-_APIS = ("openai.chat_completions", "anthropic.messages")
+ALL = list(CASES.values())
+STREAMS = [case for case in ALL if case["stream"] and case["response_status"] == 200]
+WHOLE = [case for case in ALL if not case["stream"] and case["response_status"] == 200]
+FAILURES = [case for case in ALL if case["response_status"] >= 400]
 #: A proxy spliced two messages: the SDK joins the arguments of calls that have nothing to do with each other.
 _SPLICED = "anthropic-proxy-spliced-message-start"
-
-if not (CORPUS / "manifest.jsonl").is_file():
-    pytest.skip("the recorded provider streams are not here (HOLDFAST_CORPUS)", allow_module_level=True)
-
-
-def _lines(name: str) -> Iterator[dict[str, Any]]:
-    with (CORPUS / name).open() as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
-ORACLE = {line["name"]: line for line in _lines("oracle.jsonl") if "name" in line}
-CASES = [case for case in _lines("manifest.jsonl") if case["api"] in _APIS]
-STREAMS = [case for case in CASES if case["stream"] and case["response_status"] == 200]
-FAILURES = [case for case in CASES if case["response_status"] >= 400]
-
-
-def _provider(case: dict[str, Any], url: str) -> OpenAIProvider | AnthropicProvider:
-    if case["api"] == "anthropic.messages":
-        return AnthropicProvider(api_key="k", base_url=url)
-    return OpenAIProvider(api_key="k", base_url=f"{url}/v1")
-
-
-def _body(case: dict[str, Any]) -> bytes:
-    return (CORPUS / str(case["response_body_file"])).read_bytes()
+#: The model's thoughts are inline in its text, which the SDK leaves there.
+_INLINE = ("huggingface-json-length",)
 
 
 def _digest(text: str) -> dict[str, Any]:
     return {"len": len(text), "sha256_16": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
-def _params(cases: list[dict[str, Any]]) -> list[Any]:
-    return [pytest.param(case, id=case["name"]) for case in cases]
-
-
 @pytest.mark.parametrize("size", [7, 17, 0])
-@pytest.mark.parametrize("case", _params(STREAMS))
+@pytest.mark.parametrize("case", params(STREAMS))
 async def test_streams_are_read_as_the_sdks_read_them(case: dict[str, Any], size: int) -> None:
-    body = _body(case)
+    body = body_of(case)
     if size and len(body) > 60_000:
         size = 4093
     async with serve(Reply(split(body, size))) as server:
-        answer = await collect(_provider(case, server.url).stream(ask()))
+        answer = await collect(provider_of(case, server.url).stream(ask()))
+    _compare(case, answer, body)
+
+
+@pytest.mark.parametrize("case", params(WHOLE))
+async def test_answers_without_a_stream_are_read_too(case: dict[str, Any]) -> None:
+    async with serve(reply_of(case)) as server:
+        answer = await collect(provider_of(case, server.url).stream(ask()))
+    _compare(case, answer, b"[DONE]")
+
+
+def _compare(case: dict[str, Any], answer: Answer, body: bytes) -> None:
     oracle = ORACLE[case["name"]]
     _compare_end(answer, oracle, body)
-    if "content_not_str" not in oracle:
+    if "content_not_str" not in oracle and case["name"] not in _INLINE:
         text = oracle.get("text") or _digest("")
         assert _digest(answer.text) == {key: text[key] for key in ("len", "sha256_16")}
     if thought := oracle.get("reasoning") or oracle.get("thinking"):
@@ -79,7 +60,7 @@ async def test_streams_are_read_as_the_sdks_read_them(case: dict[str, Any], size
 
 
 def _compare_end(answer: Answer, oracle: dict[str, Any], body: bytes) -> None:
-    marked = b"[DONE]" in body or b"message_stop" in body
+    marked = any(mark in body for mark in (b"[DONE]", b"message_stop", b"response.completed"))
     ended = marked or oracle.get("finish_reason")
     fails = bool(oracle.get("error")) or not ended
     assert (answer.error is not None) == fails, answer.error
@@ -89,9 +70,9 @@ def _compare_end(answer: Answer, oracle: dict[str, Any], body: bytes) -> None:
 
 
 def _compare_calls(name: str, answer: Answer, oracle: dict[str, Any]) -> None:
-    expected = oracle.get("tool_calls") or oracle.get("tool_uses") or []
+    expected = oracle.get("tool_calls") or oracle.get("tool_uses") or oracle.get("function_calls") or []
     assert [call.name for call in answer.calls.values()] == [call["name"] for call in expected]
-    given = [call["id"] for call in expected]
+    given = [call.get("call_id") or call["id"] for call in expected]
     if all(given) and len(set(given)) == len(given):
         assert [call.id for call in answer.calls.values()] == given
     cut = answer.stop is None or answer.stop.reason == "length"
@@ -116,6 +97,12 @@ def _compare_usage(answer: Answer, usage: dict[str, Any] | None) -> None:
             assert answer.usage.cost_microdollars is not None
             assert abs(answer.usage.cost_microdollars - cost * 1e6) <= 0.5
         return
+    if "input_tokens_details" in usage:
+        assert answer.usage.input_tokens == usage["input_tokens"]
+        assert answer.usage.output_tokens == usage["output_tokens"]
+        assert answer.usage.cache_read_tokens == usage["input_tokens_details"]["cached_tokens"]
+        assert answer.usage.reasoning_tokens == usage["output_tokens_details"]["reasoning_tokens"]
+        return
     cached = (usage.get("cache_read_input_tokens") or 0) + (usage.get("cache_creation_input_tokens") or 0)
     # Billed iterations, which the SDK's total leaves out, may add to it.
     assert answer.usage.input_tokens >= usage["input_tokens"] + cached
@@ -123,10 +110,10 @@ def _compare_usage(answer: Answer, usage: dict[str, Any] | None) -> None:
     assert answer.usage.cache_read_tokens == (usage.get("cache_read_input_tokens") or 0)
 
 
-@pytest.mark.parametrize("case", _params(FAILURES))
+@pytest.mark.parametrize("case", params(FAILURES))
 async def test_failures_are_never_taken_for_answers(case: dict[str, Any]) -> None:
-    async with serve(failure(case["response_status"], _body(case).decode())) as server:
-        answer = await collect(_provider(case, server.url).stream(ask()))
+    async with serve(failure(case["response_status"], body_of(case).decode())) as server:
+        answer = await collect(provider_of(case, server.url).stream(ask()))
         assert len(server.requests) == 1
     assert answer.error is not None
     assert answer.stop is None
