@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from copilot.tools.base import Tool, ToolContext, ToolError, object_schema
+from copilot.tools.folder import Folder, changing
 
 TEXT = {"type": "string", "description": "One line of text."}
 
 
-def _append_line(path: Path, text: str) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(" ".join(text.split()) + "\n")
-    return len(path.read_text(encoding="utf-8").splitlines())
+def _append_line(workspace: Path, name: str, text: str) -> int:
+    folder = Folder(workspace)
+    with changing:
+        before = folder.read(name) if folder.is_file(name) else b""
+        folder.write(name, before + " ".join(text.split()).encode() + b"\n")
+    return before.count(b"\n") + 1
 
 
 class DemoNote(Tool):
@@ -26,10 +28,11 @@ class DemoNote(Tool):
     parameters = object_schema(text=TEXT)
     idempotent = False
     asks = True
+    decisions = ("approve", "edit", "reject", "respond")
     demo_only = True
 
     async def run(self, context: ToolContext, **arguments: Any) -> Any:
-        lines = await asyncio.to_thread(_append_line, context.workspace / "notes.txt", arguments["text"])
+        lines = await asyncio.to_thread(_append_line, context.workspace, "notes.txt", arguments["text"])
         return {"file": "notes.txt", "lines": lines}
 
 
@@ -78,5 +81,5 @@ class DemoOnce(Tool):
     async def run(self, context: ToolContext, **arguments: Any) -> Any:
         if arguments["text"].startswith("slow"):
             await asyncio.sleep(1)
-        lines = await asyncio.to_thread(_append_line, context.workspace / "once.txt", arguments["text"])
+        lines = await asyncio.to_thread(_append_line, context.workspace, "once.txt", arguments["text"])
         return {"file": "once.txt", "lines": lines}
