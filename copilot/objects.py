@@ -5,6 +5,7 @@ Optional keys are absent, never null. Times are ISO 8601 in UTC, ids are strings
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from approvals.objects import action_object
+from approvals.selectors import pending_action
 from common.prepared import prepared
 from copilot import selectors
-from copilot.models import Message, Session, Turn, UsageRecord
+from copilot.files import clean_name
+from copilot.models import File, Message, Preset, Session, Turn, UsageRecord
 from copilot.providers import pricing, registry
 from copilot.providers.base import ModelInfo
 from copilot.turns.recover import take_over_on_sight
+from copilot.workspace_files import WorkspaceFile
 
 if TYPE_CHECKING:
     from copilot.turns.submit import Accepted
@@ -26,15 +31,14 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 #: From the least to the most trustworthy: a sum is as good as its worst part.
-_COST_SOURCES = ("unknown", "estimate", "table", "provider")
 _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_tokens", "cache_write_tokens")
 
 
 # --- sessions --------------------------------------------------------------------------------
 
 
-def session_object(session: Session) -> Object:
-    """Return one session."""
+def session_object(session: Session, *, live: str | None) -> Object:
+    """Return one session; ``live`` is the status of its turn that has not ended, if there is one."""
     shown: Object = {
         "id": str(session.id),
         "title": session.title,
@@ -42,6 +46,7 @@ def session_object(session: Session) -> Object:
         "model": session.model or registry.default_model(),
         "instructions": session.instructions,
         "temporary": session.temporary,
+        "approval_mode": session.approval_mode,
         "archived": session.archived,
         "revision": session.revision,
         "rewrites": session.rewrites,
@@ -53,14 +58,20 @@ def session_object(session: Session) -> Object:
             "cost_microdollars": session.cost_microdollars,
         },
     }
+    if session.parent_id is not None:
+        shown["parent"] = str(session.parent_id)
+    if session.preset_id:
+        shown["preset"] = str(session.preset_id)
     if session.tools is not None:
         shown["tools"] = session.tools
+    if live:
+        shown["live"] = live
     return shown
 
 
 def session_objects(sessions: Iterable[Session]) -> list[Object]:
-    """Return many sessions, without a query."""
-    return [session_object(session) for session in sessions]
+    """Return many sessions, read ``with_live``, without a query."""
+    return [session_object(each, live=each.live) for each in sessions]  # type: ignore[attr-defined]
 
 
 def session_snapshot(session: Session) -> Object:
@@ -70,7 +81,7 @@ def session_snapshot(session: Session) -> Object:
     if turn is not None and take_over_on_sight(turn):
         turn = selectors.active_turn(session)
     return {
-        **session_object(session),
+        **session_object(session, live=turn.status if turn else None),
         "active_turn": turn_object(turn) if turn else None,
         "queued": queued_objects(selectors.queued_of(session)),
     }
@@ -185,11 +196,19 @@ def _turn(turn: Turn, messages: Sequence[Message], records: Sequence[UsageRecord
     }
     optional = {
         "effort": turn.effort or None,
+        "parent": str(turn.parent_id) if turn.parent_id else None,
         "next_turn": str(turn.next_turn_id) if turn.next_turn_id else None,
         "error": turn.public_error(),
-        "context": _context(turn, records),
+        "context": _context(turn),
+        "approval": _approval(turn),
     }
     return shown | {key: value for key, value in optional.items() if value is not None}
+
+
+def _approval(turn: Turn) -> Object | None:
+    """What the turn waits for a person to decide."""
+    action = pending_action(turn.action_id)
+    return action_object(action) if action else None
 
 
 def _usage_of_turn(turn: Turn, records: Sequence[UsageRecord]) -> Object:
@@ -197,9 +216,9 @@ def _usage_of_turn(turn: Turn, records: Sequence[UsageRecord]) -> Object:
     costs = [record.cost_microdollars for record in records if record.cost_microdollars is not None]
     if costs:
         usage["cost_microdollars"] = sum(costs)
-    usage["cost_source"] = min(
-        (record.cost_source for record in records), key=_COST_SOURCES.index, default=_COST_SOURCES[0]
-    )
+    usage["cost_source"] = pricing.worst_source(record.cost_source for record in records)
+    if any(record.estimated for record in records):
+        usage["estimated"] = True
     usage["duration_ms"] = _running_ms(turn)
     usage["first_chunk_ms"] = turn.first_chunk_ms
     return usage
@@ -213,14 +232,28 @@ def _running_ms(turn: Turn) -> int:
     return turn.running_ms + max(0, round(present * 1000))
 
 
-def _context(turn: Turn, records: Sequence[UsageRecord]) -> Object | None:
-    """How much of the model's window the conversation took in its latest call."""
-    if not records:
+def _context(turn: Turn) -> Object | None:
+    """How much of the model's window its latest call took; none before there was one."""
+    if turn.context_used is None:
         return None
-    latest = records[-1]
-    used: Object = {"used": latest.input_tokens + latest.output_tokens, "estimated": False}
-    window = pricing.facts(turn.model).context
-    return {**used, "window": window} if window else used
+    used: Object = {"used": turn.context_used, "estimated": turn.context_estimated}
+    return {**used, "window": turn.context_window} if turn.context_window else used
+
+
+# --- presets ---------------------------------------------------------------------------------
+
+
+def preset_object(preset: Preset) -> Object:
+    """Return one preset."""
+    shown: Object = {
+        "id": str(preset.id),
+        "name": preset.name,
+        "prompt": preset.prompt,
+        "operator": preset.user_id is None,
+        "created_at": _time(preset.created_at),
+    }
+    manner = {"tone": preset.tone, "style": preset.style}
+    return shown | {name: text for name, text in manner.items() if text}
 
 
 # --- models ----------------------------------------------------------------------------------
@@ -229,6 +262,34 @@ def _context(turn: Turn, records: Sequence[UsageRecord]) -> Object | None:
 def model_object(info: ModelInfo) -> Object:
     """Return one model; a price or a context window that nobody knows is null."""
     return asdict(info)
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def file_object(file: File) -> Object:
+    """Return an uploaded file; ``session`` once it belongs to one."""
+    shown: Object = {
+        "id": str(file.id),
+        "name": file.name,
+        "type": file.media_type,
+        "size": file.size,
+        "created_at": _time(file.created_at),
+    }
+    return shown | ({"session": str(file.session_id)} if file.session_id else {})
+
+
+def workspace_file_object(file: WorkspaceFile, session_id: uuid.UUID) -> Object:
+    """Return a file that a tool left in the workspace of a session; ``path`` is its place in there."""
+    return {
+        "id": file.id,
+        "name": clean_name(file.path),
+        "type": file.media_type,
+        "size": file.size,
+        "created_at": _time(file.changed_at),
+        "session": str(session_id),
+        "path": file.path,
+    }
 
 
 def _time(value: datetime | None) -> str | None:

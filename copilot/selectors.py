@@ -36,13 +36,13 @@ def _session_of(user_id: Any, session_id: Any) -> SessionQuerySet:
 
 
 def sessions_of(user: object, *, search: str = "", archived: bool = False) -> SessionQuerySet:
-    """Return the person's sessions, newest activity first, without temporary ones.
+    """Return the person's sessions, newest activity first, without temporary ones and those that agents started.
 
     Args:
         search: only those whose title contains this, whatever the case.
         archived: the archived ones instead of the others.
     """
-    sessions = Session.objects.visible_to(user).filter(temporary=False, archived=archived)
+    sessions = Session.objects.visible_to(user).filter(temporary=False, archived=archived, parent__isnull=True)
     if search:
         sessions = sessions.filter(title__icontains=search)
     return sessions.order_by("-updated_at", "-id")
@@ -72,6 +72,12 @@ def message_of(user: object, message_id: object) -> Message:
 def active_turn(session: Session) -> Turn | None:
     """Return the session's turn that has not ended, if there is one."""
     return live_turn_of(session.pk)
+
+
+def live_status(session: Session) -> str | None:
+    """Return how far the session's live turn is, if there is one."""
+    turn = active_turn(session)
+    return turn.status if turn else None
 
 
 def queued_of(session: Session) -> list[Message]:

@@ -1,7 +1,11 @@
 """The engine's rows. The invariants live in their constraints."""
 
+from copilot.models.compaction import Compaction
 from copilot.models.event import TurnEvent, TurnLog
+from copilot.models.file import File
+from copilot.models.mcp import McpServer
 from copilot.models.message import Message
+from copilot.models.preset import Preset
 from copilot.models.rate import SendRate
 from copilot.models.session import Session
 from copilot.models.step import Step
@@ -12,7 +16,11 @@ from copilot.models.user import User
 from copilot.models.worker import Worker
 
 __all__ = [
+    "Compaction",
+    "File",
+    "McpServer",
     "Message",
+    "Preset",
     "SendRate",
     "Session",
     "Step",

@@ -64,6 +64,8 @@ class Message(models.Model):
     number = models.PositiveIntegerField()
     #: AI SDK UI message parts.
     parts = models.JSONField(default=list)
+    #: Where it was sent, as of turns: says whether the session's owner wrote it in person.
+    origin = models.CharField(max_length=10, default="web", db_default="web")
     #: How its sender wants it delivered while a turn runs.
     delivery = models.CharField(max_length=9, choices=Delivery, default=Delivery.NEXT, db_default="next")
     #: Delivered into a running turn, after so many of its steps; none when a turn began with it.

@@ -6,10 +6,14 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 
 from common.ids import new_id
 from common.prepared import prepared
+from copilot.models.turn import Turn
+
+#: Children of children: how far down they go.
+DEPTH_MAX = 3
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
@@ -26,6 +30,11 @@ class SessionQuerySet(models.QuerySet["Session"]):
         """
         return self.select_for_update(of=("self",), no_key=True)
 
+    def with_live(self) -> Self:
+        """Read the status of the turn that has not ended along, as ``live``; null where there is none."""
+        turns = Turn.objects.live().filter(session=OuterRef("pk"))
+        return self.annotate(live=Subquery(turns.values("status")[:1]))
+
 
 class Session(models.Model):
     """One conversation of one person. Its row lock is the first lock of every transition inside it."""
@@ -35,17 +44,41 @@ class Session(models.Model):
         MODEL = "model"  # a model's; a person may replace it
         PERSON = "person"  # final
 
+    class ApprovalMode(models.TextChoices):
+        DEFAULT = "default"  # as the operator has it
+        ASK_ALL = "ask_all"  # every tool asks that nobody allowed
+
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="copilot_sessions")
     title = models.CharField(max_length=200, blank=True, default="")
     title_source = models.CharField(max_length=8, choices=TitleSource, default=TitleSource.AUTO)
     model = models.CharField(max_length=200, blank=True, default="")
+    #: Told to the model before the instructions. Unconstrained: a preset that is deleted at the moment when it is
+    #: chosen is one that is not there.
+    preset = models.ForeignKey(
+        "copilot.Preset",
+        null=True,
+        default=None,
+        db_constraint=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
     instructions = models.TextField(blank=True, default="")
     #: Globs over tool names; null offers every tool.
     tools = models.JSONField(null=True, default=None)
+    approval_mode = models.CharField(
+        max_length=7, choices=ApprovalMode, default=ApprovalMode.DEFAULT, db_default="default"
+    )
     #: Not listed, never named by itself, and deleted some time after its last turn.
     temporary = models.BooleanField(default=False)
     archived = models.BooleanField(default=False)
+    #: The session whose agent started this one as its child, with which call; null for one of a person's.
+    parent = models.ForeignKey(
+        "self", on_delete=models.CASCADE, null=True, default=None, related_name="children", db_index=False
+    )
+    parent_call = models.UUIDField(null=True, default=None, editable=False)
+    #: How many parents are above it.
+    depth = models.PositiveSmallIntegerField(default=0, db_default=0)
     client_id = models.CharField(max_length=128, null=True, default=None)  # noqa: DJ001 - null is "none given"
     #: Grows with every change that an open page should show; sockets compare it at each heartbeat.
     revision = models.PositiveBigIntegerField(default=1)
@@ -73,6 +106,21 @@ class Session(models.Model):
                 name="session_title_source_is_known",
                 condition=Q(title_source__in=["auto", "model", "person"]),
             ),
+            models.CheckConstraint(
+                name="session_approval_mode_is_known", condition=Q(approval_mode__in=["default", "ask_all"])
+            ),
+            models.CheckConstraint(name="session_depth_is_bounded", condition=Q(depth__lte=DEPTH_MAX)),
+            models.CheckConstraint(
+                name="session_child_iff_deep",
+                condition=Q(depth=0, parent__isnull=True, parent_call__isnull=True)
+                | Q(depth__gt=0, parent__isnull=False, parent_call__isnull=False),
+            ),
+            # A call that is run again finds the child that it made.
+            models.UniqueConstraint(
+                name="session_one_per_parent_call",
+                fields=["parent_call"],
+                condition=Q(parent_call__isnull=False),
+            ),
             models.UniqueConstraint(
                 name="session_one_per_client_id",
                 fields=["user", "client_id"],
@@ -82,6 +130,8 @@ class Session(models.Model):
         indexes = [
             # The list of a person's sessions, newest activity first.
             models.Index(name="session_recent", fields=["user", "-updated_at"]),
+            # The children of a session: when it is deleted.
+            models.Index(name="session_child", fields=["parent"], condition=Q(parent__isnull=False)),
             # The sweep's look for temporary ones that are due.
             models.Index(name="session_temporary", fields=["created_at"], condition=Q(temporary=True)),
         ]

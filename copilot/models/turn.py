@@ -85,11 +85,18 @@ class Turn(models.Model):
     status = models.CharField(max_length=15, choices=Status, default=Status.QUEUED)
     origin = models.CharField(max_length=10, choices=Origin, default=Origin.WEB)
     author = models.CharField(max_length=200, blank=True, default="")
+    #: Of a turn in a child session: the turn that asked for it, or that waited for it last.
+    parent = models.ForeignKey(
+        "self", on_delete=models.CASCADE, null=True, default=None, related_name="children", db_index=False
+    )
+    #: Its end is still to be told to the session that it is a child of.
+    owed = models.BooleanField(default=False, db_default=False)
 
     # What it runs with, fixed when it was submitted.
     model = models.CharField(max_length=200)
     effort = models.CharField(max_length=6, blank=True, default="")
-    #: ``tools`` (names), ``time_zone``, ``max_output_tokens``: a continuation reads these, not a request.
+    #: ``tools`` (names), ``personal`` and ``instructions`` (``copilot.instructions``), ``time_zone``,
+    #: ``max_output_tokens``, ``policy``: a continuation reads these, not a request.
     settings = models.JSONField(default=dict)
 
     # Who holds it.
@@ -97,6 +104,8 @@ class Turn(models.Model):
     attempt = models.PositiveSmallIntegerField(default=1)
     worker = models.UUIDField(null=True, default=None)
     heartbeat_at = models.DateTimeField(null=True, default=None)
+    #: Running, and doing nothing but wait for a child: it takes up no slot meanwhile. Each claim begins without.
+    awaits_child = models.BooleanField(default=False, db_default=False)
 
     # How far it is.
     #: Committed model steps.
@@ -122,6 +131,11 @@ class Turn(models.Model):
     #: Running time of earlier stretches; the present one began at ``claimed_at``.
     running_ms = models.PositiveBigIntegerField(default=0)
     first_chunk_ms = models.PositiveIntegerField(null=True, default=None)
+    #: Tokens that the latest model call was sent, as its provider said, or estimated; and the model's window then,
+    #: 0 when nobody knows it.
+    context_used = models.PositiveIntegerField(null=True, default=None)
+    context_window = models.PositiveIntegerField(default=0, db_default=0)
+    context_estimated = models.BooleanField(default=False, db_default=False)
 
     stop_requested_at = models.DateTimeField(null=True, default=None)
     stop_reason = models.CharField(max_length=20, blank=True, default="")
@@ -176,11 +190,22 @@ class Turn(models.Model):
             models.Index(name="turn_queued", fields=["queued_at"], condition=Q(status="queued")),
             # Admission counts each user's running turns; heartbeat and sweep go through them.
             models.Index(name="turn_running", fields=["user", "heartbeat_at"], condition=Q(status="running")),
+            # The sweep's look for those that wait for nothing, some at a time.
+            models.Index(name="turn_waiting", fields=["action_id"], condition=Q(status="requires_action")),
             # A session's turns in order, for followers of the session.
             models.Index(name="turn_of_session", fields=["session", "created_at"]),
-            # Pruning of old events.
+            # The turns that a turn asked for; and those of them that have not ended, for the sweep.
+            models.Index(name="turn_child", fields=["parent"], condition=Q(parent__isnull=False)),
             models.Index(
-                name="turn_unpruned", fields=["finished_at"], condition=Q(status__in=TERMINAL, pruned=False)
+                name="turn_child_live",
+                fields=["parent"],
+                condition=Q(parent__isnull=False, finished_at__isnull=True),
+            ),
+            # Ends that a parent is still to be told of.
+            models.Index(name="turn_owed", fields=["finished_at"], condition=Q(owed=True)),
+            # Pruning of old events. No list of states: SQLite does not know it again in a query.
+            models.Index(
+                name="turn_unpruned", fields=["finished_at"], condition=Q(finished_at__isnull=False, pruned=False)
             ),
         ]
 

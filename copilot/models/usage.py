@@ -10,12 +10,12 @@ from django.db.models import Q
 class UsageRecord(models.Model):
     """What the model calls of one step used: a fact, kept whoever won the turn.
 
-    The call of a side question belongs to no turn. It is its person's, also when the session is gone: it counts
-    nowhere in the session.
+    The call of a side question or for a title belongs to no turn. It is its person's, also when the session is
+    gone: it counts nowhere in the session.
     """
 
     turn = models.ForeignKey("copilot.Turn", on_delete=models.CASCADE, null=True, related_name="usage_records")
-    #: A side question, whose model calls ``step`` counts, and what it was about.
+    #: A side question or a naming, whose model calls ``step`` counts, and what it was about.
     aside = models.UUIDField(null=True, default=None)
     session = models.ForeignKey(
         "copilot.Session", on_delete=models.SET_NULL, null=True, db_index=False, related_name="+"
@@ -25,14 +25,19 @@ class UsageRecord(models.Model):
     step = models.PositiveIntegerField()
     #: Which of the claim's calls was added last: one that is recorded again adds nothing.
     calls = models.PositiveSmallIntegerField(db_default=1)
+    #: ``provider/name`` that was asked, the last one where another took over within the step.
     model = models.CharField(max_length=200)
+    #: Who answered, in the provider's words, where it names another.
+    answered_by = models.CharField(max_length=200, blank=True, default="", db_default="")
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
     reasoning_tokens = models.PositiveBigIntegerField(default=0)
     cache_read_tokens = models.PositiveBigIntegerField(default=0)
     cache_write_tokens = models.PositiveBigIntegerField(default=0)
+    #: Some of the tokens are: a call was cut off, or its provider counts none.
+    estimated = models.BooleanField(default=False, db_default=False)
     cost_microdollars = models.PositiveBigIntegerField(null=True, default=None)
-    #: provider, table, estimate or unknown.
+    #: provider, table, estimate or unknown: the least certain of its calls. The cost is that of the known ones.
     cost_source = models.CharField(max_length=8, default="unknown")
     created_at = models.DateTimeField(auto_now_add=True)
 

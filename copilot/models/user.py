@@ -15,6 +15,8 @@ class User(AbstractUser):
     #: Multiplies the operator's usage limits.
     tier = models.PositiveSmallIntegerField(default=1)
     time_zone = models.CharField(max_length=64, blank=True, default="")
+    #: What they want of agents in all their sessions.
+    instructions = models.TextField(blank=True, default="", db_default="")
 
     def __str__(self) -> str:
         return self.username
