@@ -7,3 +7,7 @@ class ApprovalsConfig(AppConfig):
     """The approvals app."""
 
     name = "approvals"
+
+    def ready(self) -> None:
+        """Register the checks."""
+        from approvals import checks, checks_reach  # noqa: F401

@@ -1,0 +1,1 @@
+"""REST for approvals and remembered rules, under ``/api/v1/``."""

@@ -1,0 +1,49 @@
+"""Writing the audit log, in the transaction of what it tells."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from approvals.decisions import CallDecision
+from approvals.models import Action, AuditEntry
+
+#: Who acts where nobody does.
+SERVER = "server"
+
+
+def note_decided(action: Action, decisions: Sequence[CallDecision], *, actor: str) -> None:
+    """Write one entry for each call that ``actor`` decided."""
+    AuditEntry.objects.bulk_create(
+        AuditEntry(
+            **_about(action),
+            event=AuditEntry.Event.DECIDED,
+            actor=actor,
+            surface=action.surface,
+            tool_call=decision.call_id,
+            tool=decision.tool,
+            decision="answer" if action.kind == Action.Kind.QUESTION else decision.type,
+            scope=action.scope,
+            text=decision.said,
+            shown=request["arguments"],
+            final=_final(decision, request),
+            shown_sha256=request["sha256"],
+            final_sha256=decision.sha256 if decision.type in ("approve", "edit") else "",
+        )
+        for decision in decisions
+        if (request := action.request_of(decision.call_id)) is not None
+    )
+
+
+def _final(decision: CallDecision, request: dict[str, Any]) -> Any:
+    return {"approve": request["arguments"], "edit": decision.shown}.get(decision.type)
+
+
+def note_ended(action: Action, *, event: str, reason: str, actor: str, surface: str) -> None:
+    """Write that an action ended without a decision."""
+    AuditEntry.objects.create(**_about(action), event=event, actor=actor, surface=surface or SERVER, text=reason)
+
+
+def _about(action: Action) -> dict[str, uuid.UUID | Any]:
+    return {"user_id": action.user_id, "action": action.pk, "session": action.session, "turn": action.turn}
