@@ -18,11 +18,15 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.models import Exists, OuterRef, Q
 
+from approvals import actions as approvals
+from approvals.models import Action
+from approvals.reach import reach_due
 from common.db import db_now, release_connections, seconds_ago, transact
 from common.errors import Busy
 from copilot.events.log import EventBatch, from_outside
+from copilot.files import delete_leftovers, delete_unsent
 from copilot.models import Message, Session, Turn, TurnEvent, Worker
-from copilot.models.turn import LIVE, TERMINAL
+from copilot.turns import children
 from copilot.turns.begin import do_begin_turn
 from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed
 from copilot.turns.dispatch import REDISPATCH_MAX, REDISPATCH_SECONDS, dispatch, run_here, runs_here
@@ -45,6 +49,13 @@ DELETED_AT_ONCE = 20
 LOGS_AT_ONCE = 500
 NEWEST = uuid.UUID(int=2**128 - 1)
 _looked_before = NEWEST
+#: Turns that wait for a person of which one pass looks for what they wait for; the oldest first, then again.
+WAITS_AT_ONCE = 500
+OLDEST = uuid.UUID(int=0)
+_asked_after = OLDEST
+#: Queued messages of which one pass looks whether anything runs in their sessions; session by session, then again.
+QUEUES_AT_ONCE = 500
+_queued_after = OLDEST
 ADVISORY_LOCK = 0x686F6C64  # "hold"
 
 
@@ -130,12 +141,22 @@ def _fail_one(turn_id: uuid.UUID, due: Q, ending: Ending) -> bool:
     return True
 
 
+def _orphaned_children() -> int:
+    """Turns in child sessions whose parent was stopped or failed."""
+    return _each(_ids(children.orphans()), children.stop_orphan)
+
+
+def _untold_ends() -> int:
+    """Turns in child sessions that ended behind the back of their parent."""
+    return _each(_ids(children.untold()), children.tell_parent)
+
+
 def _undispatched() -> int:
     """Queued turns that no worker was told of lately; fewer and fewer times, and not while all slots are taken."""
     if settings.EMBEDDED and not runs_here():
         return 0  # by hand: what this process tells its own broker nobody hears. The server's next pass tells
     slots = sum(Worker.objects.filter(seen_at__gt=seconds_ago(10)).values_list("slots", flat=True))
-    if slots and Turn.objects.filter(status=Turn.Status.RUNNING).count() >= slots:
+    if slots and Turn.objects.filter(status=Turn.Status.RUNNING, awaits_child=False).count() >= slots:
         return 0
     due = Turn.objects.claimable().filter(redispatch_at__lte=db_now()).order_by("queued_at")
     turns = list(due.values_list("pk", "dispatches")[:BATCH])
@@ -158,11 +179,36 @@ def _note_dispatch(turn_id: uuid.UUID, dispatches: int) -> bool:
     return waiting.update(dispatches=dispatches + 1, redispatch_at=seconds_ago(-wait)) == 1
 
 
+def _overdue_approvals() -> int:
+    """Actions that nobody decided in time."""
+    return _each(approvals.expire_overdue(), approvals.expire)
+
+
+def _waiting_for_nothing() -> int:
+    """Turns that wait for a decision which cannot come: what was asked is gone."""
+    global _asked_after
+    waiting = Turn.objects.filter(status=Turn.Status.REQUIRES_ACTION, action_id__gt=_asked_after)
+    rows = waiting.order_by("action_id").values_list("action_id", "pk")[:WAITS_AT_ONCE]
+    asked = {action_id: turn_id for action_id, turn_id in rows if action_id}
+    _asked_after = max(asked) if len(asked) == WAITS_AT_ONCE else OLDEST
+    there = set(Action.objects.pending().filter(pk__in=asked).values_list("pk", flat=True)) if asked else set()
+    due = Q(~Exists(Action.objects.pending().filter(pk=OuterRef("action_id"))), status=Turn.Status.REQUIRES_ACTION)
+    detail = "What was to be approved is gone, so nothing of it ran."
+    ending = failed("unknown", detail, hint="Send the message again.", retryable=True)
+    gone = [turn_id for action_id, turn_id in asked.items() if action_id not in there]
+    return _each(gone, lambda turn_id: _fail_one(turn_id, due, ending))
+
+
 def _stranded_messages() -> int:
     """Queued messages, not held, of a session where nothing runs: there must be none."""
-    live = Turn.objects.filter(session=OuterRef("session"), status__in=LIVE)
-    stranded = Message.objects.filter(~Exists(live), state=Message.State.QUEUED, held=False)
-    return _each(set(stranded.values_list("session_id", flat=True)[:BATCH]), _deliver)
+    global _queued_after
+    queued = Message.objects.filter(state=Message.State.QUEUED, held=False, session_id__gt=_queued_after)
+    sessions = list(queued.order_by("session_id").values_list("session_id", flat=True)[:QUEUES_AT_ONCE])
+    _queued_after = sessions[-1] if len(sessions) == QUEUES_AT_ONCE else OLDEST
+    if not sessions:
+        return 0
+    live = Turn.objects.live().filter(session_id__in=set(sessions)).values_list("session_id", flat=True)
+    return _each(set(sessions) - set(live), _deliver)
 
 
 @from_outside
@@ -174,7 +220,7 @@ def _deliver(session_id: uuid.UUID) -> bool:
     waiting = list(session.messages.queued().filter(held=False))
     if not waiting:
         return False
-    do_begin_turn(session, waiting, origin=Turn.Origin.WEB)
+    do_begin_turn(session, waiting, origin=waiting[-1].origin)
     logger.error("stranded messages delivered", extra={"action": "stranded", "session_id": session_id})
     return True
 
@@ -188,9 +234,7 @@ def _gone_workers() -> int:
 @transact
 def _old_events() -> int:
     """Events of turns that ended long ago; the terminal one stays, so that a follower still learns the end."""
-    due = Turn.objects.filter(
-        status__in=TERMINAL, pruned=False, finished_at__lt=seconds_ago(settings.EVENT_RETENTION_SECONDS)
-    )
+    due = Turn.objects.filter(finished_at__lt=seconds_ago(settings.EVENT_RETENTION_SECONDS), pruned=False)
     turns = list(due.values_list("pk", "last_seq")[:PRUNED_AT_ONCE])
     removed = sum(TurnEvent.objects.filter(turn_id=pk, seq__lt=last_seq).delete()[0] for pk, last_seq in turns)
     Turn.objects.filter(pk__in=[pk for pk, _ in turns]).update(pruned=True)
@@ -210,6 +254,21 @@ def _expired_sessions() -> int:
     seconds = settings.TEMPORARY_SESSION_SECONDS
     due = expired_sessions(seconds, DELETED_AT_ONCE)
     return _each(due, lambda session_id: delete_expired_session(session_id, seconds))
+
+
+def _unsent_files() -> int:
+    """Uploads that were sent nowhere for a day."""
+    return delete_unsent()
+
+
+def _leftover_contents() -> int:
+    """Contents of files that are gone, such as those of deleted people."""
+    return delete_leftovers()
+
+
+def _unreached() -> int:
+    """Decisions that wait for somebody who has no page in front."""
+    return reach_due()
 
 
 def _each(ids: Iterable[uuid.UUID], act: Callable[[uuid.UUID], bool]) -> int:
@@ -255,12 +314,19 @@ RULES: tuple[Rule, ...] = (
     Rule(_unconfirmed_stops, Turn.Status.RUNNING),
     Rule(_stalled, Turn.Status.RUNNING, every=10),
     Rule(_over_time, Turn.Status.RUNNING, every=10),
+    Rule(_orphaned_children),
+    Rule(_untold_ends),
     Rule(_undispatched, Turn.Status.QUEUED),
+    Rule(_overdue_approvals),
+    Rule(_waiting_for_nothing, every=60),
+    Rule(_unreached, every=2),
     Rule(_stranded_messages),
     Rule(_gone_workers, every=600),
     Rule(_old_events, every=10),
     Rule(_expired_sessions, every=10),
     Rule(_leftover_events, every=60),
+    Rule(_unsent_files, every=600),
+    Rule(_leftover_contents, every=3600),
 )
 
 

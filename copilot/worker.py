@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import socket
@@ -15,13 +16,15 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError
 from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
 
 from common.db import db, db_steady, release_connections
+from common.faults import reach
 from common.loops import new_event_loop
 from common.version import VERSION
 from copilot.agent.live import LiveTurn
@@ -31,6 +34,7 @@ from copilot.events import publish
 from copilot.events.listen import listen
 from copilot.events.log import StaleTurn
 from copilot.events.writer import LogWriter
+from copilot.mcp import client as mcp
 from copilot.providers.base import ProviderError
 from copilot.providers.registry import preload
 from copilot.providers.transport import close_clients
@@ -39,6 +43,7 @@ from copilot.turns import leases
 from copilot.turns.claim import Claim, claim_waiting
 from copilot.turns.dispatch import set_runner
 from copilot.turns.finish import Ending, cancelled, failed
+from copilot.turns.lending import lend_slot
 from copilot.turns.progress import StopRequested
 from copilot.turns.sessions import forget_deleted_turn
 
@@ -72,6 +77,8 @@ class Worker:
         self._wanted: deque[asyncio.Future[Claim | None]] = deque()
         self._claiming: asyncio.Task[None] | None = None
         self._running: set[asyncio.Future[None]] = set()
+        #: What is done beside the turns; nothing is lost with it.
+        self._beside: set[asyncio.Task[Any]] = set()
         #: A turn on probation runs, or is about to: nothing else is admitted.
         self._alone = False
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -90,6 +97,7 @@ class Worker:
         self._heart.start()
         self._sweeper.start()
         self.loop.call_soon_threadsafe(self._start_listening)
+        self.loop.call_soon_threadsafe(mcp.start)
 
     def _start_listening(self) -> None:
         groups = (publish.WORKERS, publish.INTERRUPTS)
@@ -99,6 +107,8 @@ class Worker:
         """Admit nothing more and hand back every turn, in less than ten seconds. On the loop."""
         self.stopping = True
         set_runner(None)
+        for doing in list(self._beside):
+            doing.cancel()
         sweeping = asyncio.create_task(asyncio.to_thread(self._sweeper.stop))
         for live in list(self.live.values()):
             if not live.in_tools:
@@ -114,7 +124,7 @@ class Worker:
         self._ended.set()
         await asyncio.to_thread(self._heart.join, 2)
         await asyncio.to_thread(self.writer.stop)
-        await close_clients()
+        await asyncio.gather(close_clients(), mcp.close())
         with contextlib.suppress(DatabaseError):
             await db(leases.unregister, self.id)
         storage.remove_probe(self.id)
@@ -129,9 +139,25 @@ class Worker:
 
     def run_soon(self, count: int) -> None:
         """Claim and run up to ``count`` waiting turns without a message of the broker. From any thread."""
-        for _ in range(min(count, self.slots - len(self.live))):
+        for _ in range(min(count, self.slots - self._busy)):
             if not self.stopping:
                 asyncio.run_coroutine_threadsafe(self.run_one(), self.loop)
+
+    def run_beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something that is no turn's, to its end or that of the process. From a task's thread."""
+        if not self.stopping:
+            with contextlib.suppress(CancelledError):
+                asyncio.run_coroutine_threadsafe(self._do_beside(work), self.loop).result()
+
+    async def _do_beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        doing = asyncio.current_task()
+        if doing is None or self.stopping:
+            return
+        self._beside.add(doing)
+        try:
+            await work()
+        finally:
+            self._beside.discard(doing)
 
     async def run_one(self) -> None:
         """Like ``run_next``, on the loop."""
@@ -139,18 +165,37 @@ class Worker:
         self._running.add(done)
         try:
             if claim := await self._claim():
-                if lost := self.live.get(claim.turn_id):
-                    lost.interrupt("stale")  # this process had lost the turn and has not noticed yet
-                live = self.live[claim.turn_id] = LiveTurn(claim, self.writer)
-                try:
-                    with self._alone_with(claim):
-                        await self._run(live)
-                finally:
-                    if self.live.get(claim.turn_id) is live:
-                        del self.live[claim.turn_id]
+                await self._hold(claim)
         finally:
             self._running.discard(done)
             done.set_result(None)
+
+    async def _hold(self, claim: Claim) -> None:
+        """Run a turn that was claimed to its end."""
+        reach("turn_claimed")
+        if lost := self.live.get(claim.turn_id):
+            lost.interrupt("stale")  # this process had lost the turn and has not noticed yet
+        live = self.live[claim.turn_id] = LiveTurn(claim, self.writer)
+        live.lend = functools.partial(self._lend, live)
+        try:
+            with self._alone_with(claim):
+                await self._run(live)
+        finally:
+            if self.live.get(claim.turn_id) is live:
+                del self.live[claim.turn_id]
+
+    async def _lend(self, parent: LiveTurn, session_id: uuid.UUID) -> None:
+        """Run what waits in a child session of ``parent`` here, in its slot, while it does nothing but wait."""
+        room = not (self.stopping or self._alone) and self._busy < self.slots
+        if claim := await db(lend_slot, self.id, parent.claim, session_id, run=room):
+            run = self.loop.create_task(self._hold(claim))
+            self._running.add(run)
+            run.add_done_callback(self._running.discard)
+
+    @property
+    def _busy(self) -> int:
+        """Turns that take up a slot."""
+        return sum(not live.waits for live in list(self.live.values()))
 
     @contextlib.contextmanager
     def _alone_with(self, claim: Claim) -> Iterator[None]:

@@ -22,16 +22,23 @@ from django.db import DatabaseError, InterfaceError
 
 from common.db import db, db_steady, transact
 from common.errors import AppError, RateLimited
+from common.redaction import redact_text
 from common.text import storable
 from copilot import selectors
 from copilot.agent import history, prompt
-from copilot.agent.loop import CLOSING_LINE, DECLINED, backoff, may_repeat, no_response, provider_of, say_line
+from copilot.agent.asking import answered_by, backoff, may_repeat, naming_the_wait, provider_of
+from copilot.agent.attached import with_files
+from copilot.agent.fallback import StandIn, stand_in_for
+from copilot.agent.loop import CLOSING_LINE, DECLINED, no_response, say_line
 from copilot.agent.step import Answer, StepStream
+from copilot.agent.usage import usage_chunk, used
 from copilot.events import schema
 from copilot.events.fold import Transcript
 from copilot.events.follow import Beat
 from copilot.events.schema import Chunk
+from copilot.instructions import instructions_of
 from copilot.providers.base import (
+    AnsweredBy,
     ModelMessage,
     ModelRequest,
     Provider,
@@ -42,7 +49,6 @@ from copilot.providers.base import (
     TextPart,
     ToolCallDelta,
     ToolCallStart,
-    Usage,
 )
 from copilot.providers.pricing import price_call
 from copilot.providers.registry import default_model
@@ -118,16 +124,16 @@ def _give_place_back(user_id: object) -> None:
 
 
 def _prepare(user: Any, session_id: object, text: str) -> _Aside:
-    check_text(text)
+    asked = check_text(text)
     session = selectors.session_of(user, session_id)
     transact(do_count_send)(user.pk)
     about = prompt.note(datetime.now(UTC), {"timezone": user.time_zone}) + prompt.ASIDE
-    question = ModelMessage("user", (TextPart(prompt.escape(storable(text))), TextPart(about)))
+    question = ModelMessage("user", (TextPart(prompt.escape(asked)), TextPart(about)))
     shown = history.conversation(session)
     model = session.model or default_model()
     request = ModelRequest(
         model=model.partition("/")[2],
-        system=prompt.system_prompt(session.instructions),
+        system=prompt.system_prompt(instructions_of(session, in_person=True)),
         messages=(*shown, question),
         asked_from=len(shown),
         effort=settings.COPILOT_EFFORT,
@@ -235,18 +241,18 @@ class SideAnswer:
     def _fail(self, error: ProviderError) -> None:
         data = {"code": error.code, **({"hint": storable(error.hint)} if error.hint else {})}
         self._out.emit(schema.data("error", data))
-        self._out.emit(schema.error(storable(error.detail)))
+        self._out.emit(schema.error(redact_text(storable(error.detail))))
 
     async def _say(self) -> str:
         """Have the model answer; return the finish reason."""
-        adapter, _ = provider_of(self._aside.model)
-        provider = _WithoutTools(adapter)
+        provider, name = provider_of(self._aside.model)
+        self._asked = StandIn(self._aside.model, provider, name)
         messages = list(self._aside.request.messages)
         has_text = has_reasoning = False
         for step in range(1, STEPS_MAX + 1):
             if step > 1:
                 self._out.emit(schema.finish_step())
-            answer = await self._ask(provider, replace(self._aside.request, messages=tuple(messages), step=step))
+            answer = await self._ask(replace(self._aside.request, messages=tuple(messages), step=step))
             has_text, has_reasoning = has_text or answer.has_text, has_reasoning or answer.has_reasoning
             if not answer.again:
                 break
@@ -261,33 +267,53 @@ class SideAnswer:
         say_line(self._out, CLOSING_LINE)
         return "other"
 
-    async def _ask(self, provider: Provider, request: ModelRequest) -> Answer:
-        """Ask the model for one step; again where that may help, as long as nothing was shown."""
-        tries = 0
+    async def _ask(self, request: ModelRequest) -> Answer:
+        """Ask the model for one step, then the one that takes over; again as long as nothing was shown."""
+        tries = failures = 0
         while True:
-            stream = StepStream(self._out, datetime.now(UTC))
+            self._calls += 1
+            asked = self._asked
+            stream = StepStream(self._out, datetime.now(UTC), model=asked.model)
+            sent = replace(request, model=asked.name, tries=tries)
             try:
-                return await stream.run(
-                    provider, replace(request, tries=tries), idle_seconds=2 * settings.TOOL_MAX_SECONDS
+                sent = await with_files(sent, asked.model, self._aside.session_id)
+                answer = await stream.run(
+                    _WithoutTools(asked.provider), sent, idle_seconds=2 * settings.TOOL_MAX_SECONDS
                 )
+            except asyncio.CancelledError:
+                await self._record(stream, sent, asked)
+                raise
             except ProviderError as error:
-                tries += 1
-                if stream.streamed or not may_repeat(error, tries):
+                if stream.heard.characters or stream.usage:
+                    await self._record(stream, sent, asked)
+                tries, failures = tries + 1, failures + 1
+                if stream.streamed:
                     raise
-                problem = error
-            finally:
-                await self._record(stream.usage)
-            self._out.emit(schema.status("retrying", attempt=tries + 1, reason=problem.code))
-            await asyncio.sleep(backoff(tries, problem.retry_after))
+                if not may_repeat(error, tries):
+                    self._asked, tries = self._next_model(error, request), 0
+                self._out.emit(schema.status("retrying", attempt=failures + 1, reason=error.code))
+                await asyncio.sleep(backoff(tries, error.retry_after) if tries else 0)
+            else:
+                await self._record(stream, sent, asked, whole=True)
+                return answer
 
-    async def _record(self, usage: Usage | None) -> None:
+    def _next_model(self, error: ProviderError, request: ModelRequest) -> StandIn:
+        """Return the model that takes over, once an answer and at its beginning; raise the error without one."""
+        begun = request.step > 1 or self._asked.model != self._aside.model
+        stand_in = stand_in_for(self._aside.model) if error.transient and not begun else None
+        if stand_in is None:
+            raise naming_the_wait(error) from error
+        return stand_in
+
+    async def _record(
+        self, stream: StepStream, request: ModelRequest, asked: StandIn, *, whole: bool = False
+    ) -> None:
         """Keep what was used, also of a call that was cut off."""
-        self._calls += 1
-        if usage is None:
+        if not stream.called:
             return
-        self._out.emit(
-            schema.data("usage", {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens})
-        )
+        usage = used(stream.usage, request, stream.heard, whole=whole)
+        other = stream.answered_by or AnsweredBy("")
+        self._out.emit(usage_chunk(usage, asked.model))
         about = self._aside
         try:
             # Nobody else waits for the row, but the database may be away for longer than this process lives.
@@ -298,9 +324,10 @@ class SideAnswer:
                     call=self._calls,
                     user_id=about.user_id,
                     session_id=about.session_id,
-                    model=about.model,
+                    model=asked.model,
+                    answered_by=answered_by(other, asked.name),
                     usage=usage,
-                    cost=price_call(about.model, usage),
+                    cost=price_call(asked.model, usage, answered_by=other.model),
                 )
         except TimeoutError:
             logger.error("usage lost", extra={"action": "usage_lost", "user": about.user_id})
@@ -323,6 +350,10 @@ class _Out:
             self._in_step = True
         elif chunk["type"] == "finish-step":
             self._in_step = False
+        self._chunks.put_nowait(chunk)
+
+    def send_transient(self, chunk: Chunk) -> None:
+        """Have the reader get a chunk; no other kind of chunk is stored here either."""
         self._chunks.put_nowait(chunk)
 
     def new_part(self, kind: str) -> str:

@@ -6,19 +6,25 @@ How much of an old session is read is bounded, so a turn costs no more as its se
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import QuerySet
 
 from common.prepared import prepared
+from common.sealing import SealBroken
 from copilot.agent import prompt
+from copilot.agent.attached import attached_file
+from copilot.agent.kept import exact
+from copilot.agent.results import reason_text, result_text
 from copilot.events.fold import Transcript
 from copilot.events.log import read_events
-from copilot.models import Message, Session, Step, ToolCall, Turn
+from copilot.files import file_parts
+from copilot.models import Compaction, Message, Session, Step, ToolCall, Turn
+from copilot.models.compaction import compactions_before
 from copilot.models.message import open_answer_of
 from copilot.models.turn import live_turn_of
 from copilot.providers.base import (
@@ -37,41 +43,106 @@ CHARACTERS_MAX = 400_000
 EVERYTHING = 2**31 - 1
 
 
-def earlier_messages(turn: Turn, *, before: int | None) -> tuple[list[ModelMessage], int]:
-    """Return the conversation before an answer's place, oldest first, the question to it last.
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What a model reads of one message of the transcript: kept or summarised as a whole."""
 
-    The number is where that question begins: the person's messages before it were other turns' to answer, also
-    when those turns ended without saying anything. A turn that answers again asks for messages of earlier turns.
+    message_id: uuid.UUID
+    seq: int
+    messages: list[ModelMessage]
+
+
+@dataclass(slots=True)
+class Earlier:
+    """The conversation before an answer's place, oldest first: what it answers, and what came before that."""
+
+    before: list[Group]
+    question: list[ModelMessage]
+    #: Stands in the place of all that came before ``before``; None where nothing does.
+    summary: str | None = None
+    #: Nothing was left unread for its size.
+    whole: bool = True
+
+    def preamble(self) -> list[ModelMessage]:
+        """Return what is read before the question."""
+        told = [] if self.summary is None else [prompt.summary_of_earlier(self.summary)]
+        return told + [message for group in self.before for message in group.messages]
+
+
+def earlier(turn: Turn, *, before: int | None) -> Earlier:
+    """Read the conversation before an answer's place.
+
+    The question to it begins where the turn's own messages do: the person's messages before it were other turns'
+    to answer, also when those turns ended without saying anything. A turn that answers again asks for messages of
+    earlier turns.
     """
     rows = _before(turn.session_id, before)
-    view: list[list[ModelMessage]] = []
-    size = own = 0
+    summaries = compactions_before(turn.session_id, turn.id, before)
+    found = Earlier([], [], whole=len(rows) < MESSAGES_MAX)
     asked_from = turn.settings.get("asked_from")
+    asked_at = EVERYTHING
+    size = 0
     for message in rows:
+        seq = message.seq or 0
         if message.turn_id == turn.id and message.after_step is not None:
             continue  # it comes behind a step of this turn
-        view.append(_of_user(message) if message.role == Message.Role.USER else _of_assistant(message))
-        own += message.turn_id == turn.id or (asked_from is not None and (message.seq or 0) >= asked_from)
-        size += sum(len(part.text) for each in view[-1] for part in each.parts if isinstance(part, TextPart))
-        if size > CHARACTERS_MAX:
+        own = message.turn_id == turn.id or (asked_from is not None and seq >= asked_from)
+        if not own and (covering := _covering(summaries, asked_at)) and seq <= covering.up_to:
+            found.whole = True
             break
-    messages = [message for group in reversed(view) for message in group]
-    return messages, len(messages) - sum(len(group) for group in view[:own])
+        if not own and size > CHARACTERS_MAX:
+            found.whole = False
+            break
+        view = _of_user(message) if message.role == Message.Role.USER else _of_assistant(message)
+        if own:
+            asked_at = seq
+            found.question = view + found.question
+        else:
+            found.before.append(Group(message.pk, seq, view))
+        size += characters(view)
+    if (covering := _covering(summaries, asked_at)) is not None:
+        found.summary = covering.summary
+    found.before.reverse()
+    return found
+
+
+def _covering(summaries: list[Compaction], asked_at: int) -> Compaction | None:
+    """Return the summary that covers most of what comes before the question, which it never covers."""
+    return next((each for each in summaries if each.up_to < asked_at), None)
+
+
+def characters(messages: Iterable[ModelMessage]) -> int:
+    """Return how long the texts of messages are."""
+    return sum(len(part.text) for message in messages for part in message.parts if isinstance(part, TextPart))
+
+
+def earlier_messages(turn: Turn, *, before: int | None) -> tuple[list[ModelMessage], int]:
+    """Return the conversation before an answer's place, oldest first, and where the question to it begins."""
+    found = earlier(turn, before=before)
+    preamble = found.preamble()
+    return preamble + found.question, len(preamble)
 
 
 def conversation(session: Session) -> list[ModelMessage]:
-    """Return all that is shown of a session by now, oldest first, with what a running turn has said so far."""
+    """Return what is shown of a session by now, oldest first, with what a running turn has said so far.
+
+    The oldest part as its summary, where there is one.
+    """
     answer = _answer_so_far(session)
     view = [_of_assistant(answer)] if answer else []
+    covering = _covering(compactions_before(session.pk, session.pk, EVERYTHING), EVERYTHING)
     size = 0
     for message in _before(session.pk, EVERYTHING):
         if answer is not None and message.pk == answer.pk:
             continue  # it was finished a moment ago
+        if covering is not None and (message.seq or 0) <= covering.up_to:
+            break
         view.append(_of_user(message) if message.role == Message.Role.USER else _of_assistant(message))
-        size += sum(len(part.text) for each in view[-1] for part in each.parts if isinstance(part, TextPart))
+        size += characters(view[-1])
         if size > CHARACTERS_MAX:
             break
-    return [message for group in reversed(view) for message in group]
+    told = [] if covering is None else [prompt.summary_of_earlier(covering.summary)]
+    return told + [message for group in reversed(view) for message in group]
 
 
 def _answer_so_far(session: Session) -> Message | None:
@@ -94,7 +165,8 @@ def _before(session_id: Any, seq: Any) -> QuerySet[Message]:
 
 def _of_user(message: Message) -> list[ModelMessage]:
     about = prompt.note(message.created_at, message.options, meanwhile=message.after_step is not None)
-    return [ModelMessage("user", (TextPart(prompt.escape(message.text)), TextPart(about)))]
+    files = map(attached_file, file_parts(message.parts))
+    return [ModelMessage("user", (TextPart(prompt.escape(message.text)), *files, TextPart(about)))]
 
 
 def followups(messages: Iterable[Message]) -> list[ModelMessage]:
@@ -157,13 +229,15 @@ def _by_step(parts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def _shown_result(part: dict[str, Any]) -> ToolResultPart:
     if part["state"] == "output-available":
-        return ToolResultPart(part["toolCallId"], part["toolName"], result_text(part.get("output")))
-    if part["state"] == "input-available":
+        return ToolResultPart(
+            part["toolCallId"], part["toolName"], result_text(part.get("output"), part["toolCallId"])
+        )
+    if part["state"] in ("input-available", "approval-requested", "approval-responded"):
         return ToolResultPart(part["toolCallId"], part["toolName"], "This call has not ended yet.")
-    reason = part.get("errorText") or part.get("approval", {}).get("reason") or "This call was refused."
-    reason = prompt.escape(reason)
+    denied = refusal(part.get("approval", {}).get("reason") or "none given.")
+    reason = reason_text(part.get("errorText") or denied)
     if part.get("output"):
-        reason += f"\nUntil then it had put out:\n{result_text(part['output'])}"
+        reason += f"\nUntil then it had put out:\n{result_text(part['output'], part['toolCallId'])}"
     return ToolResultPart(part["toolCallId"], part["toolName"], reason, is_error=True)
 
 
@@ -171,35 +245,60 @@ def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def result_text(output: Any) -> str:
-    """Return a tool's output as the text that a model reads."""
-    text = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
-    return prompt.escape(text)
-
-
-def step_messages(content: list[dict[str, Any]], calls: list[ToolCall]) -> list[ModelMessage]:
+def step_messages(content: list[dict[str, Any]], calls: list[ToolCall], *, model: str = "") -> list[ModelMessage]:
     """Return a committed step of the present turn and the results of its calls.
 
-    Reasoning goes back only where its provider signed it.
+    Reasoning goes back only where its provider signed it; all of it is exact, arguments and results too.
+
+    Args:
+        model: the model that reads it, which gets no reasoning of another; "" where all steps are its own.
     """
     said: list[Part] = []
-    for item in content:
+    in_order = iter(calls)
+    for stored in content:
+        item = exact(stored)
+        if item is None:
+            continue
         if item["type"] == "text":
             said.append(TextPart(item["text"]))
-        elif item["type"] == "reasoning" and item.get("extra"):
+        elif item["type"] == "reasoning" and item.get("extra") and _is_of(item, model):
             said.append(ReasoningPart(item["text"], item.get("extra", {})))
         elif item["type"] == "call":
-            said.append(ToolCallPart(item["id"], item["name"], _object(item["arguments"])))
+            call = next(in_order, None)
+            said.append(ToolCallPart(item["id"], item["name"], _object(_exact_arguments(call) if call else {})))
     view = [ModelMessage("assistant", tuple(said))] if said else []
     if calls:
         view.append(ModelMessage("tool", tuple(_result(call) for call in calls)))
     return view
 
 
+def _is_of(item: dict[str, Any], model: str) -> bool:
+    """Whether reasoning was signed for this model; items that do not say are of the version before."""
+    return not model or item.get("model", model) == model
+
+
+def _exact_arguments(call: ToolCall) -> Any:
+    with suppress(SealBroken):
+        return call.exact_arguments()
+    return call.arguments  # the server has another key since: the model reads placeholders
+
+
+def _exact_output(call: ToolCall) -> Any:
+    with suppress(SealBroken):
+        return call.exact_output()
+    return call.output
+
+
 def _result(call: ToolCall) -> ToolResultPart:
     if call.state == ToolCall.State.DONE:
-        return ToolResultPart(call.provider_id, call.name, result_text(call.output))
-    return ToolResultPart(call.provider_id, call.name, prompt.escape(call.error), is_error=True)
+        return ToolResultPart(call.provider_id, call.name, result_text(_exact_output(call), call.id))
+    reason = refusal(call.error) if call.state == ToolCall.State.DENIED else call.error
+    return ToolResultPart(call.provider_id, call.name, reason_text(reason), is_error=True)
+
+
+def refusal(reason: str) -> str:
+    """Return what a model reads of a call that policy or a person refused."""
+    return f"This call was refused and did not run. The reason: {reason}"
 
 
 def calls_of(turn_id: uuid.UUID, step: int) -> list[ToolCall]:
@@ -207,18 +306,30 @@ def calls_of(turn_id: uuid.UUID, step: int) -> list[ToolCall]:
     return list(ToolCall.objects.filter(turn_id=turn_id, step=step).order_by("position"))
 
 
-def committed_messages(turn: Turn) -> list[ModelMessage]:
-    """Return the turn's committed steps, each with what was delivered behind it, up to the last step; its calls
-    may still lack an outcome."""
-    steps = {step.number: step.content for step in Step.objects.filter(turn=turn)}
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A committed step of the present turn as a model reads it, and what was delivered behind it."""
+
+    number: int
+    messages: list[ModelMessage]
+    followups: list[ModelMessage]
+
+
+def committed_steps(turn: Turn, *, through: int, model: str = "") -> list[StepView]:
+    """Return the turn's steps up to ``through``; 0 is what was delivered before the first.
+
+    Args:
+        model: who reads them, if it is another model than the turn's.
+    """
+    steps = {step.number: step.content for step in Step.objects.filter(turn=turn, number__lte=through)}
     calls: dict[int, list[ToolCall]] = {}
     for call in ToolCall.objects.filter(turn=turn).order_by("position"):
         calls.setdefault(call.step, []).append(call)
     delivered: dict[int | None, list[Message]] = {}
     for message in _delivered(turn.id):
         delivered.setdefault(message.after_step, []).append(message)
-    view = followups(delivered.get(0, []))
-    for number in range(1, turn.steps):
-        view += step_messages(steps[number], calls.get(number, []))
-        view += followups(delivered.get(number, []))
+    view = [StepView(0, [], followups(delivered.get(0, [])))]
+    for number in range(1, through + 1):
+        messages = step_messages(steps[number], calls.get(number, []), model=model or turn.model)
+        view.append(StepView(number, messages, followups(delivered.get(number, []))))
     return view

@@ -5,22 +5,30 @@ from __future__ import annotations
 import asyncio
 import functools
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from common.db import db_steady
+from common.faults import reach
 from copilot.events import schema
 from copilot.events.writer import Appender, LogWriter
 from copilot.turns import progress
+from copilot.turns.children import stop_children
 from copilot.turns.claim import Claim
 from copilot.turns.finish import Ending, finish_held
 from copilot.turns.followups import Delivery
+from copilot.turns.pause import Asked, pause_turn
 from copilot.turns.recover import hand_back
 
 #: Why the turn's task was cancelled from outside.
 Cause = Literal["", "stop", "stale", "leave"]
+
+
+async def _keep(session_id: uuid.UUID) -> None:
+    """Lend no slot: the turn runs without a worker."""
 
 
 class Interrupted(Exception):
@@ -37,7 +45,11 @@ class LiveTurn:
         self.cause: Cause = ""
         self.stop_reason = "stopped"
         self.title = ""
+        #: The model that took over from the one that was asked for, once it has said something.
+        self.answered_by = ""
         self.first_chunk_ms: int | None = None
+        #: How much of the model's window the latest call took.
+        self.context: progress.ContextUse | None = None
         self.task: asyncio.Task[None] | None = None
         #: Tools are running: leaving waits for them a little.
         self.in_tools = False
@@ -52,6 +64,12 @@ class LiveTurn:
         self.wanted: set[uuid.UUID] = set()
         self.delivered: set[uuid.UUID] = set()
         self._step: asyncio.Timeout | None = None
+        #: Calls that wait for a child; while there are any, the turn takes up no slot.
+        self.waits = 0
+        #: Has the process run what waits in a session in this turn's slot, while that waits for it.
+        self.lend: Callable[[uuid.UUID], Awaitable[None]] = _keep
+        #: It asked for turns in child sessions, which end with it.
+        self.has_children = False
 
     @property
     def id(self) -> uuid.UUID:
@@ -100,6 +118,10 @@ class LiveTurn:
         self.progressed = True
         self.log.append(chunk)
 
+    def send_transient(self, chunk: schema.Chunk) -> None:
+        """Have a chunk sent to whoever listens right now; it is not stored."""
+        self.log.send_transient(chunk)
+
     def new_part(self, kind: str) -> str:
         """Return an id for a part of the stream, unique within the turn."""
         self._parts += 1
@@ -132,9 +154,26 @@ class LiveTurn:
 
     async def end(self, ending: Ending, *, step: progress.FinishedStep | None = None) -> None:
         """End the turn, with its last step if there is one, in one transaction."""
-        ending = replace(ending, first_chunk_ms=self.first_chunk_ms)
+        reach("turn_ends")
+        ending = replace(
+            ending, first_chunk_ms=self.first_chunk_ms, model=self.answered_by or None, context=self.context
+        )
         await self.commit(
             finish_held, last=True, session_id=self.claim.session_id, ending=ending, step=step, title=self.title
+        )
+        reach("turn_ended")
+        if self.has_children:
+            await db_steady(stop_children, self.id)
+
+    async def pause(self, asked: Asked) -> None:
+        """Wait for a person; nothing of the turn stays here."""
+        await self.commit(
+            pause_turn,
+            last=True,
+            session_id=self.claim.session_id,
+            asked=asked,
+            title=self.title,
+            first_chunk_ms=self.first_chunk_ms,
         )
 
     async def leave(self) -> None:

@@ -13,6 +13,10 @@ from copilot.events import schema
 from copilot.events.schema import Chunk
 
 Event = tuple[int, Chunk]
+#: Begins what stands for a secret (``common.redaction``).
+HIDDEN = "⟦hidden:"
+#: States of the part of a call that has its input and no outcome yet.
+WITHOUT_OUTCOME = ("input-available", "approval-requested", "approval-responded")
 
 
 def standing(events: Iterable[Event]) -> list[Event]:
@@ -71,6 +75,10 @@ class Transcript:
             self._close(chunk["id"])
         elif kind.startswith("tool-"):
             self._tool(kind, chunk)
+        elif kind in ("data-approval", "data-approval-decided"):
+            self._approval(chunk["data"]["approval"])
+        elif kind == "data-compaction":
+            self._parts.append({"type": kind, "data": chunk["data"]})
         elif schema.is_terminal(chunk):
             self.terminal = chunk
 
@@ -90,6 +98,8 @@ class Transcript:
         call = chunk["toolCallId"]
         if kind == "tool-input-start":
             self._inputs[call] = self._begin_call(chunk), []
+        elif kind == "tool-input-available" and call in self._calls:
+            self._calls[call]["input"] = chunk["input"]  # as a person edited it
         elif kind == "tool-input-available":
             self._calls[call] = self._end_input(chunk)
             self._calls[call]["state"] = "input-available"
@@ -114,6 +124,28 @@ class Transcript:
         part.update(toolName=chunk["toolName"], input=chunk["input"])
         return part
 
+    def _approval(self, approval: dict[str, Any]) -> None:
+        """Note on the calls that a person is asked about them, or what was decided; outcomes follow by themselves.
+
+        A question is no approval: its call waits for its output like any other.
+        """
+        if approval["kind"] != "tool_approval":
+            return
+        decided = {each["tool_call_id"]: each["type"] for each in approval.get("decisions", ())}
+        for request in approval["requests"]:
+            part = self._calls.get(request["tool_call_id"])
+            if part is None:
+                continue
+            about = part["approval"] = {"id": f"{approval['id']}.{request['tool_call_id']}"}
+            if approval["status"] == "pending":
+                part["state"] = "approval-requested"
+            elif approval["status"] == "decided":
+                about["approved"] = decided.get(request["tool_call_id"]) != "reject"
+                part["state"] = "approval-responded"
+            else:
+                part["state"] = "input-available"
+                del part["approval"]
+
     @staticmethod
     def _settle(kind: str, part: dict[str, Any], chunk: Chunk) -> None:
         if kind == "tool-output-available":
@@ -128,7 +160,8 @@ class Transcript:
         elif kind == "tool-output-denied":
             part["state"] = "output-denied"
             reason = {"reason": chunk["reason"]} if "reason" in chunk else {}
-            part["approval"] = {"id": chunk["toolCallId"], "approved": False, **reason}
+            known = part.get("approval", {"id": chunk["toolCallId"]})
+            part["approval"] = {**known, "approved": False, **reason}
 
     def closing(self, *, tool_error: str) -> list[Chunk]:
         """Return the chunks that end whatever is still open.
@@ -146,7 +179,7 @@ class Transcript:
         chunks += [
             schema.tool_output_error(call, tool_error)
             for call, part in self._calls.items()
-            if part["state"] == "input-available"
+            if part["state"] in WITHOUT_OUTCOME
         ]
         return chunks
 
@@ -161,6 +194,11 @@ class Transcript:
     def calls(self) -> dict[str, dict[str, Any]]:
         """The parts of the calls that had their input, by id; others never came to be."""
         return self._calls
+
+    @property
+    def hides_something(self) -> bool:
+        """Whether a secret stands hidden in what was said or thought."""
+        return any(HIDDEN in part.get("text", "") for parts in self.messages.values() for part in parts)
 
     @property
     def text(self) -> str:

@@ -91,6 +91,7 @@ class _Inbox:
 
     def __init__(self, turn_id: uuid.UUID) -> None:
         self._group = turn_group(turn_id)
+        self._turn = str(turn_id)
         self._buffer: deque[tuple[int | None, Chunk]] = deque()
         self._behind = False
         self._news = asyncio.Event()
@@ -110,7 +111,8 @@ class _Inbox:
         if message is None:
             self._behind = True
             self._news.set()
-        elif message["type"] == "turn.events":  # other versions beside this one may say other things
+        # Other versions beside this one may say other things; a channel's name may have been another follower's.
+        elif message["type"] == "turn.events" and message["turn"] == self._turn:
             self._put(message["events"])
 
     def _put(self, events: list[tuple[int | None, Chunk]]) -> None:

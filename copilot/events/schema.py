@@ -117,6 +117,12 @@ def rollback(to_seq: int) -> Chunk:
     return data("rollback", {"to_seq": to_seq})
 
 
+def metering(output_tokens: int, seconds: float) -> Chunk:
+    """How fast an answer comes: estimated from its characters, for those who listen right now."""
+    tps = round(output_tokens / seconds, 1)
+    return data("metering", {"tps": tps, "output_tokens": output_tokens, "estimated": True}, transient=True)
+
+
 def status(state: str, **fields: Any) -> Chunk:
     """``state`` is retrying, recovered, compacting, compacted or waiting_limit."""
     return data("status", {"state": state, **fields})

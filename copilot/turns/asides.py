@@ -16,7 +16,15 @@ from copilot.turns.progress import token_amounts
 
 
 def record_aside(
-    *, aside: uuid.UUID, call: int, user_id: uuid.UUID, session_id: uuid.UUID, model: str, usage: Usage, cost: Cost
+    *,
+    aside: uuid.UUID,
+    call: int,
+    user_id: uuid.UUID,
+    session_id: uuid.UUID,
+    model: str,
+    usage: Usage,
+    cost: Cost,
+    answered_by: str = "",
 ) -> None:
     """Keep what a model call for a side question used: for the person, whatever became of the session.
 
@@ -27,6 +35,7 @@ def record_aside(
     """
     columns = {"aside": aside, "step": call, "user_id": user_id, "model": model, **token_amounts(usage)}
     columns |= {"cost_microdollars": cost.microdollars, "cost_source": cost.source}
+    columns |= {"estimated": usage.estimated, "answered_by": answered_by}
     try:
         _store(session_id=session_id, **columns)
     except IntegrityError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,21 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from approvals.rules import resolve_policy
 from common.db import seconds_ago
 from common.prepared import Update, insert, prepared_update
+from common.redaction import redact_text
 from copilot.events import publish
+from copilot.instructions import instructions_of
 from copilot.models import Message, Session, Turn
 from copilot.providers.registry import default_model
+from copilot.turns.bounds import inherit
 from copilot.turns.dispatch import REDISPATCH_SECONDS, dispatch_on_commit
 from copilot.turns.journal import journal
 
 TITLE_LENGTH = 60
+#: Where a turn or message comes from that the owner of its session wrote.
+IN_PERSON = (Turn.Origin.WEB, Turn.Origin.KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,9 @@ def do_begin_turn(
     Args:
         again: messages that have their place already and are answered once more, together with ``messages``.
     """
+    behind = [*messages, *_asked_again(session, again)]
     options: dict[str, Any] = messages[-1].options if messages else again.options if again else {}
+    by_owner = origin in IN_PERSON and in_person(behind)
     turn = Turn(
         redispatch_at=seconds_ago(-REDISPATCH_SECONDS),
         session=session,
@@ -53,10 +61,13 @@ def do_begin_turn(
         settings={
             "time_zone": options.get("timezone", ""),
             "tools": session.tools,
+            **instructions_of(session, in_person=by_owner),
             "max_output_tokens": settings.COPILOT_MAX_OUTPUT_TOKENS,
+            "policy": _policy(session, origin, by_owner),
             **({"asked_from": again.asked_from} if again else {}),
         },
     )
+    inherit(turn, session, behind)
     for message in messages:
         message.turn, message.state, message.held = turn, Message.State.DONE, False
         do_place(session, message)
@@ -80,6 +91,31 @@ def do_begin_turn(
     return turn
 
 
+def _asked_again(session: Session, again: Again | None) -> Iterable[Message]:
+    if again is None:
+        return ()
+    return session.messages.shown().filter(role=Message.Role.USER, seq__gte=again.asked_from)
+
+
+def in_person(messages: Iterable[Message]) -> bool:
+    """Whether the owner of the session wrote all of these: only then does count what they want
+    remembered, and is the agent told what they want of it everywhere."""
+    return all(message.origin in IN_PERSON for message in messages)
+
+
+def _policy(session: Session, origin: str, by_owner: bool) -> dict[str, Any]:
+    """Resolve what the turn's tools may do without being asked about: it is judged by this to its end."""
+    policy = resolve_policy(
+        user_id=session.user_id,
+        session_id=session.pk,
+        approval_mode=session.approval_mode,
+        origin=origin,
+        in_person=by_owner,
+        temporary=session.temporary,
+    )
+    return policy.as_json()
+
+
 def do_open_answer(session: Session, turn: Turn) -> Message:
     """Return the message that the turn is going to write, not saved yet. The caller holds the session lock."""
     answer = Message(
@@ -93,14 +129,18 @@ def do_open_answer(session: Session, turn: Turn) -> Message:
     return answer
 
 
-def do_new_message(session: Session, text: str, **fields: Any) -> Message:
-    """Return a person's message without a place yet, not saved. The caller holds the session lock."""
+def do_new_message(session: Session, text: str, files: Sequence[dict[str, Any]] = (), **fields: Any) -> Message:
+    """Return a person's message without a place yet, not saved. The caller holds the session lock.
+
+    Args:
+        files: the parts that go along with the text.
+    """
     return Message(
         session=session,
         role=Message.Role.USER,
         state=Message.State.QUEUED,
         number=do_next_number(session),
-        parts=[{"type": "text", "text": text}],
+        parts=[{"type": "text", "text": text}, *files],
         **fields,
     )
 
@@ -165,9 +205,9 @@ def announce(session_id: uuid.UUID, user_id: uuid.UUID) -> None:
 
 
 def title_from(text: str) -> str:
-    """Return a provisional title: the first line that says something, cut at a word."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    line = " ".join((lines or [""])[0].split())
+    """Return a provisional title: the first line that says something, without secrets, cut at a word."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    line = " ".join(redact_text(first).split())
     if len(line) <= TITLE_LENGTH:
         return line
     cut = line[:TITLE_LENGTH].rsplit(" ", 1)[0]

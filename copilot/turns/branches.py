@@ -18,8 +18,8 @@ from django.db.models import F, Max, Min, Q
 from common.db import transact
 from common.errors import Conflict, Invalid, NotFound
 from common.ids import as_uuid
-from common.text import storable
 from copilot.events.log import from_outside
+from copilot.files import file_parts
 from copilot.models import Message, Session
 from copilot.models.message import MessageQuerySet
 from copilot.providers.registry import UnknownModel, check_model
@@ -43,7 +43,8 @@ def edit_message(
     """Say something else in the place of a message of ``user``, exactly once per ``client_id``.
 
     The message and all that was shown after it are hidden. The new one asks for the same model, effort, time zone
-    and page, and a turn answers it, together with those that were sent right before it and answered with it.
+    and page, and has the same files; a turn answers it, together with those that were sent right before it and
+    answered with it.
 
     Raises:
         Invalid: empty text, or a message that the agent wrote.
@@ -53,14 +54,14 @@ def edit_message(
             ``client_id_reused`` for another request.
         RateLimited: a person sent too much lately; a repetition is not counted.
     """
-    check_text(text)
+    stored = check_text(text)
     check_client_id(client_id)
     known = as_uuid(message_id)
     session_id = _session_of(user, known) if known else None
     if known is None or session_id is None:
         raise NotFound("There is no such message.")
     digest = digest_of("edit", str(known), text)
-    return _edit(user, session_id, known, storable(text), client_id, digest, origin)
+    return _edit(user, session_id, known, stored, client_id, digest, origin)
 
 
 def _session_of(user: Any, message_id: uuid.UUID) -> uuid.UUID | None:
@@ -93,7 +94,15 @@ def _edit(
     if not replaced.shown:
         raise Conflict("This message is not shown any more. Show its branch first.", code="stale")
     options = _still_offered(replaced.options)
-    message = do_new_message(session, text, client_id=client_id, request_digest=digest, options=options)
+    message = do_new_message(
+        session,
+        text,
+        file_parts(replaced.parts),
+        origin=origin,
+        client_id=client_id,
+        request_digest=digest,
+        options=options,
+    )
     asked_from = _first_asked_with(session, replaced)
     together = Again(asked_from, message.options) if asked_from < replaced.seq else None
     _do_hide_from(session, replaced.seq, head=replaced.parent)

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Coalesce
 
+from approvals import actions as approvals
 from common.db import db, db_now, transact
 from common.errors import NotFound
 from common.ids import as_uuid
@@ -94,7 +95,9 @@ def request_stop(
     )
     turn.refresh_from_db()
     journal(turn.id, "stop_requested", reason=turn.stop_reason)
-    if turn.status != Turn.Status.RUNNING:
+    if turn.status == Turn.Status.REQUIRES_ACTION:
+        _stop_waiting(session, turn, user)
+    elif turn.status != Turn.Status.RUNNING:
         _end(session, turn)
     elif not do_take_over_if_orphaned(session, turn):
         transaction.on_commit(lambda: publish.stop_requested(turn.id), robust=True)
@@ -102,6 +105,13 @@ def request_stop(
         return turn, True
     turn.refresh_from_db()
     return turn, False
+
+
+def _stop_waiting(session: Session, turn: Turn, user: Any) -> None:
+    """Take back what a person was asked, and with it end the turn."""
+    asked = turn.action_id
+    if asked is None or not approvals.cancel(asked, reason=turn.stop_reason, actor=user.get_username()):
+        _end(session, turn)
 
 
 def _end(session: Session, turn: Turn) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
-from common.db import db_now, transact
+from common.db import db_now, seconds_ago, transact
 from copilot.events import schema
 from copilot.events.log import EventBatch
 from copilot.models import Session, Turn, User
@@ -75,6 +75,14 @@ def claim_waiting(worker_id: uuid.UUID, most: int, *, idle: bool = False) -> lis
     return []
 
 
+def claim_in(worker_id: uuid.UUID, session_id: uuid.UUID) -> Claim | None:
+    """Claim what waits in one session, whoever else waits; within the person's limit. Probation counts."""
+    waiting = Turn.objects.claimable().filter(session_id=session_id)
+    patience = Q(attempt__lt=PROBATION_ATTEMPT) | Q(queued_at__lte=seconds_ago(PROBATION_PATIENCE))
+    found = waiting.filter(patience).values_list("pk", "session_id", "user_id").first()
+    return next(iter(_claim(worker_id, [(*found, False)])), None) if found else None
+
+
 def _claim_some(worker_id: uuid.UUID, candidates: list[Candidate], wanted: int) -> list[Claim]:
     """Claim some of the candidates, the first ones if nobody holds them."""
     for start in range(0, len(candidates), wanted):
@@ -99,7 +107,8 @@ _CANDIDATES = """
                    + ROW_NUMBER() OVER (PARTITION BY turn.user_id ORDER BY turn.queued_at, turn.id) AS place
               FROM copilot_turn AS turn
               LEFT JOIN (SELECT user_id, COUNT(*) AS running
-                           FROM copilot_turn WHERE status = 'running' GROUP BY user_id) AS busy
+                           FROM copilot_turn
+                          WHERE status = 'running' AND NOT awaits_child GROUP BY user_id) AS busy
                 ON busy.user_id = turn.user_id
              WHERE turn.status = 'queued'
                AND turn.stop_requested_at IS NULL
@@ -151,6 +160,7 @@ def _claim(worker_id: uuid.UUID, candidates: list[Candidate]) -> list[Claim]:
         progress_at=now,
         started_at=Coalesce(F("started_at"), now),
         not_before=None,
+        awaits_child=False,
         fence=F("fence") + 1,
     )
     mine = Turn.objects.filter(pk__in=taken, status=Turn.Status.RUNNING, worker=worker_id)
@@ -183,7 +193,7 @@ def _slots_left(user_ids: set[uuid.UUID]) -> dict[uuid.UUID, int]:
         return dict.fromkeys(user_ids, _NO_LIMIT)
     people = User.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=user_ids)
     list(people.order_by("pk").values_list("pk"))
-    running = Counter(
-        Turn.objects.filter(status=Turn.Status.RUNNING, user_id__in=user_ids).values_list("user_id", flat=True)
-    )
+    # Who waits for a child has lent its slot to it: see ``lending``.
+    busy = Turn.objects.filter(status=Turn.Status.RUNNING, awaits_child=False, user_id__in=user_ids)
+    running = Counter(busy.values_list("user_id", flat=True))
     return {user_id: limit - running[user_id] for user_id in user_ids}

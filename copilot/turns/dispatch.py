@@ -12,12 +12,14 @@ from django.conf import settings
 from django.db import transaction
 from kombu.exceptions import KombuError, OperationalError
 
+from common.faults import reach
 from common.prepared import prepared
 from copilot.models import Turn
 
 logger = logging.getLogger(__name__)
 
 TASK = "copilot.run_turn"
+TITLE_TASK = "copilot.title_session"
 #: Seconds after which the sweep tells the workers again; twice as long each time, up to the maximum.
 REDISPATCH_SECONDS = 2.0
 REDISPATCH_MAX = 64.0
@@ -48,18 +50,27 @@ def run_here(count: int) -> None:
 
 
 def _dispatch_or_run(turn_id: uuid.UUID) -> None:
+    reach("before_dispatch")
     if not dispatch(turn_id):
         run_here(1)
 
 
 def dispatch(turn_id: uuid.UUID) -> bool:
     """Tell the workers now; return False when the broker does not answer: the sweep sees to the turn then."""
+    return _send(TASK, str(turn_id))
+
+
+def send_title_task(session_id: uuid.UUID, *, again: bool) -> None:
+    """Have a worker name a session. When the broker does not answer it keeps its title: nothing waits for this."""
+    _send(TITLE_TASK, str(session_id), again)
+
+
+def _send(task: str, *args: Any) -> bool:
     try:
-        current_app.send_task(TASK, args=[str(turn_id)], ignore_result=True, retry=False)
+        current_app.send_task(task, args=list(args), ignore_result=True, retry=False)
     except (OperationalError, KombuError, OSError) as error:
-        logger.warning(
-            "dispatch failed", extra={"action": "dispatch_failed", "turn_id": turn_id, "error": repr(error)}
-        )
+        about = {"task": task, "id": args[0], "error": repr(error)}
+        logger.warning("dispatch failed", extra={"action": "dispatch_failed", **about})
         return False
     return True
 

@@ -15,18 +15,21 @@ from django.db.models.functions import Coalesce
 
 from common.db import db_now
 from common.prepared import Update, prepared, prepared_update
+from common.redaction import redact_text
 from common.text import storable
 from copilot.events import schema
 from copilot.events.fold import Transcript
 from copilot.events.log import EventBatch, StaleTurn, read_events
 from copilot.events.schema import Chunk
-from copilot.models import Message, Session, ToolCall, Turn
+from copilot.models import Message, Session, Step, ToolCall, Turn
 from copilot.models.message import open_answer_of, queued_in
 from copilot.models.session import locked_session
+from copilot.models.tool_call import OPEN
 from copilot.turns.begin import do_begin_turn, do_touch_session, do_unplace
 from copilot.turns.dispatch import dispatch_waiting_on_commit
 from copilot.turns.journal import journal
-from copilot.turns.progress import FinishedStep, do_keep_step, do_seal_step
+from copilot.turns.naming import do_ask_for_title
+from copilot.turns.progress import ContextUse, FinishedStep, do_keep_step, do_seal_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,14 @@ class Ending:
     outcome: str
     error: dict[str, Any] | None = None
     tool_error: str = "The turn ended before this call did."
-    #: What the turn came to, where the holder knows: its last step, and how long the first chunk took.
+    #: What the turn came to, where the holder knows: its last step, how long the first chunk took, and the model
+    #: that answered where it is another than the one that was asked for.
     steps: int | None = None
     sealed_seq: int | None = None
     first_chunk_ms: int | None = None
+    model: str | None = None
+    #: How much of the model's window its last call took.
+    context: ContextUse | None = None
 
     def terminal(self) -> list[Chunk]:
         """The chunks that say so, the last one terminal."""
@@ -59,16 +66,31 @@ def completed(reason: str) -> Ending:
 
 
 def failed(code: str, detail: str, *, hint: str = "", retryable: bool = False) -> Ending:
-    """It cannot go on; ``code`` is a turn error code of the contract, ``detail`` a sentence for people."""
-    error = {"detail": storable(detail), "retryable": retryable, **({"hint": storable(hint)} if hint else {})}
+    """It cannot go on; ``code`` is a turn error code of the contract, ``detail`` a sentence for people.
+
+    A provider may quote in it what it was sent, which was exact.
+    """
+    error = {
+        "detail": redact_text(storable(detail)),
+        "retryable": retryable,
+        **({"hint": storable(hint)} if hint else {}),
+    }
     return Ending(Turn.Status.FAILED, code, error=error)
 
 
 def cancelled(reason: str) -> Ending:
     """Somebody stopped it; never an error. ``reason`` is an abort reason of the contract."""
-    details = {"stopped": "Stopped.", "operator": "Stopped by the operator."}
+    details = {
+        "stopped": "Stopped.",
+        "operator": "Stopped by the operator.",
+        "parent_stopped": "Stopped together with the chat that started it.",
+        "approval_expired": "Nobody decided in time, so what was asked for did not run.",
+    }
     error = {"detail": details.get(reason, "Cancelled."), "retryable": False}
-    return Ending(Turn.Status.CANCELLED, reason, error=error, tool_error="Stopped before it finished.")
+    tool_error = "Stopped before it finished."
+    if reason == "approval_expired":
+        tool_error = "Nobody decided in time: it did not run."
+    return Ending(Turn.Status.CANCELLED, reason, error=error, tool_error=tool_error)
 
 
 def finish_held(
@@ -104,18 +126,25 @@ def finish_held(
         do_keep_step(turn_id, step, sealed)
         ending = replace(ending, steps=step.number, sealed_seq=sealed)
         batch.append(schema.finish_step())
-    if title and session.title_source == Session.TitleSource.AUTO and not session.temporary:
-        session.title, session.title_source = title[:200], Session.TitleSource.MODEL
-        session.save(update_fields=["title", "title_source"])
-        batch.append(schema.data("title", {"title": session.title}))
+    do_name_session(session, batch, title)
     if turn.stop_requested_at is not None and ending.status != Turn.Status.FAILED:
         ending = replace(
             cancelled(turn.stop_reason or "stopped"),
             steps=ending.steps,
             sealed_seq=ending.sealed_seq,
             first_chunk_ms=ending.first_chunk_ms,
+            model=ending.model,
+            context=ending.context,
         )
     return do_finish(session, turn, batch, ending)
+
+
+def do_name_session(session: Session, batch: EventBatch, title: str) -> None:
+    """Give the session the title that the model suggests, if any; a person's title stays."""
+    if title and session.title_source == Session.TitleSource.AUTO and not session.temporary:
+        session.title, session.title_source = title[:200], Session.TitleSource.MODEL
+        session.save(update_fields=["title", "title_source"])
+        batch.append(schema.data("title", {"title": session.title}))
 
 
 def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -> uuid.UUID | None:
@@ -144,19 +173,40 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
         steps=ending.steps,
         sealed_seq=ending.sealed_seq,
         first_chunk_ms=ending.first_chunk_ms,
+        model=ending.model,
+        context_used=ending.context.used if ending.context else None,
+        context_window=ending.context.window if ending.context else None,
+        context_estimated=ending.context.estimated if ending.context else None,
     )
     if changed != 1:
         raise StaleTurn
     if transcript.calls:
-        ToolCall.objects.filter(turn=turn, state__in=[ToolCall.State.PENDING, ToolCall.State.RUNNING]).update(
-            state=ToolCall.State.CANCELLED, error=ending.tool_error, finished_at=db_now()
-        )
+        _settle_calls(turn, ending)
+    if transcript.hides_something:
+        _forget_exact_words(turn)
     _store_answer(session, turn, transcript, ending)
     journal(turn.id, ending.status, outcome=ending.outcome, seq=last_seq)
+    if ending.status == Turn.Status.COMPLETED:
+        do_ask_for_title(session, turn)
     next_turn = _pass_on(session, turn, ending)
     do_touch_session(session)
     dispatch_waiting_on_commit(turn.user_id)
     return next_turn
+
+
+def _settle_calls(turn: Turn, ending: Ending) -> None:
+    """Give calls without an outcome theirs, and forget exact values: no model reads them again."""
+    calls = ToolCall.objects.filter(turn=turn)
+    calls.filter(state__in=OPEN).update(
+        state=ToolCall.State.CANCELLED, error=ending.tool_error, finished_at=db_now()
+    )
+    calls.exclude(sealed="", sealed_output="").update(sealed="", sealed_output="")
+
+
+def _forget_exact_words(turn: Turn) -> None:
+    for step in Step.objects.filter(turn=turn):
+        step.content = [{name: item[name] for name in item if name != "sealed"} for item in step.content]
+        step.save(update_fields=["content"])
 
 
 @prepared_update
@@ -172,6 +222,10 @@ def _end(
     steps: Any,
     sealed_seq: Any,
     first_chunk_ms: Any,
+    model: Any,
+    context_used: Any,
+    context_window: Any,
+    context_estimated: Any,
 ) -> Update:
     return Turn.objects.filter(pk=turn_id, fence=fence, status=status), {
         "status": become,
@@ -187,7 +241,11 @@ def _end(
         "running_ms": F("running_ms") + ran_ms,
         "steps": Coalesce(steps, F("steps")),
         "sealed_seq": Coalesce(sealed_seq, F("sealed_seq")),
-        "first_chunk_ms": Coalesce(first_chunk_ms, F("first_chunk_ms")),
+        "first_chunk_ms": Coalesce(F("first_chunk_ms"), first_chunk_ms),
+        "model": Coalesce(model, F("model")),
+        "context_used": Coalesce(context_used, F("context_used")),
+        "context_window": Coalesce(context_window, F("context_window")),
+        "context_estimated": Coalesce(context_estimated, F("context_estimated")),
     }
 
 
@@ -252,6 +310,6 @@ def _pass_on(session: Session, turn: Turn, ending: Ending) -> uuid.UUID | None:
     if ending.status != Turn.Status.COMPLETED:
         session.messages.queued().update(held=True)
         return None
-    next_turn = do_begin_turn(session, waiting, origin=turn.origin)
+    next_turn = do_begin_turn(session, waiting, origin=waiting[-1].origin)
     Turn.objects.filter(pk=turn.pk).update(next_turn=next_turn)
     return next_turn.id

@@ -11,14 +11,18 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from approvals.rules import forget_session
 from common.db import seconds_ago, transact
-from common.errors import Invalid
+from common.errors import Invalid, invalid
 from common.ids import as_uuid
+from common.usertext import check_user_text
 from copilot.events import publish, schema
 from copilot.events.log import EventBatch, from_outside
+from copilot.files import removal_of
 from copilot.models import Session, Turn, TurnEvent, User
 from copilot.models.session import locked_session
 from copilot.models.turn import LIVE
+from copilot.presets import visible_preset
 from copilot.providers import registry as models
 from copilot.tools import registry as tools_registry
 from copilot.turns.begin import announce
@@ -26,8 +30,9 @@ from copilot.turns.submit import do_lock_session
 from copilot.workspaces import remove_workspace
 
 TITLE_MAX = 200
+INSTRUCTIONS_MAX = 64_000
 #: What ``update_session`` can change.
-CHANGEABLE = frozenset({"title", "model", "instructions", "tools", "archived"})
+CHANGEABLE = frozenset({"title", "model", "instructions", "preset", "tools", "approval_mode", "archived"})
 
 
 @transact
@@ -37,7 +42,9 @@ def create_session(
     title: str = "",
     model: str = "",
     instructions: str = "",
+    preset: str | None = None,
     tools: Sequence[str] | None = None,
+    approval_mode: str = "default",
     temporary: bool = False,
     client_id: str | None = None,
 ) -> Session:
@@ -46,18 +53,28 @@ def create_session(
     Args:
         title: of a person's own choosing; "" lets the first message name it.
         model: "" follows the operator's default.
+        preset: the id of one that the person can use.
         tools: globs over tool names; None offers every tool.
+        approval_mode: ``ask_all`` asks before every tool that neither the operator nor the person allows.
         temporary: not listed, never named by itself, and deleted some time after its last turn; for good.
 
     Raises:
-        Invalid: an unknown model (``unknown_model``), a glob that matches no tool, a title that is too long.
+        Invalid: an unknown model (``unknown_model``), a glob that matches no tool, an unknown approval mode or
+            preset, a title that is too long, a text that is refused.
     """
     if client_id is not None and (earlier := _of_client(user, client_id)):
         return earlier
-    checked = _checked({"title": title, "model": model, "tools": tools})
+    wishes = {
+        "title": title,
+        "model": model,
+        "instructions": instructions,
+        "preset": preset,
+        "tools": tools,
+        "approval_mode": approval_mode,
+    }
+    checked = _checked(user, wishes)
     session = Session(
         user=user,
-        instructions=instructions,
         temporary=temporary,
         client_id=client_id,
         updated_at=timezone.now(),
@@ -87,7 +104,7 @@ def update_session(*, user: User, session_id: object, **changes: Any) -> Session
     if unknown:
         raise TypeError(f"cannot change {sorted(unknown)}")
     session = do_lock_session(user, as_uuid(session_id))
-    checked = _checked(changes)
+    checked = _checked(user, changes)
     if not checked:
         return session
     Session.objects.filter(id=session.id).update(**checked, revision=F("revision") + 1)
@@ -117,7 +134,11 @@ def _expired(seconds: float) -> QuerySet[Session]:
     turns = Turn.objects.filter(session=OuterRef("pk"))
     recent = turns.filter(Q(status__in=LIVE) | Q(finished_at__gt=moment))
     return Session.objects.filter(
-        ~Exists(recent), Exists(turns) | Q(updated_at__lte=moment), temporary=True, created_at__lte=moment
+        ~Exists(recent),
+        Exists(turns) | Q(updated_at__lte=moment),
+        temporary=True,
+        created_at__lte=moment,
+        parent__isnull=True,  # a child goes with its parent
     )
 
 
@@ -133,20 +154,25 @@ def delete_expired_session(session_id: uuid.UUID, seconds: float) -> bool:
 
 
 def _do_delete(session: Session) -> None:
-    """Delete a session, whose lock the caller holds, and its files after the commit.
+    """Delete a session, whose lock the caller holds, with its children, and its files after the commit.
 
     The worker of a running turn writes on until it hears of it, and the log alone would let it: so the turn's next
     seq is taken by its end, the only thing that stays: until the worker has stopped (``forget_deleted_turn``), and
     if it is lost, until the sweep comes by.
     """
     session_id = session.id
+    for child in Session.objects.locked().filter(parent=session).order_by("pk"):
+        _do_delete(child)
     announce(session.id, session.user_id)
     running = session.turns.filter(status=Turn.Status.RUNNING).values_list("pk", flat=True).first()
     end = EventBatch.after_log(running) if running else None
+    files = list(session.files.values_list("pk", flat=True))
     # Links between turns first: the cascade need not sort them out row by row.
     session.turns.filter(next_turn__isnull=False).update(next_turn=None)
     session.delete()
+    forget_session(session_id)
     transaction.on_commit(lambda: remove_workspace(session_id), robust=True)
+    transaction.on_commit(removal_of(files), robust=True)
     if end is not None:
         end.append(schema.abort("stopped"))
         end.write()
@@ -206,19 +232,29 @@ def _of_client(user: User, client_id: str) -> Session | None:
     return Session.objects.visible_to(user).filter(client_id=client_id).first()
 
 
-def _checked(changes: dict[str, Any]) -> dict[str, Any]:
+def _checked(user: User, changes: dict[str, Any]) -> dict[str, Any]:
     """Return the columns to write; a title that a person chose is never replaced by a model's."""
     columns = dict(changes)
     if "title" in columns:
-        columns["title"] = " ".join(columns["title"].split())
+        columns["title"] = " ".join(
+            check_user_text(columns["title"], what="The title", most=10 * TITLE_MAX).split()
+        )
         if len(columns["title"]) > TITLE_MAX:
             raise Invalid(f"A title has at most {TITLE_MAX} characters.", title="too long")
         chosen = columns["title"] != ""
         columns["title_source"] = Session.TitleSource.PERSON if chosen else Session.TitleSource.AUTO
     if columns.get("model"):
         _check_model(columns["model"])
+    if "instructions" in columns:
+        columns["instructions"] = check_user_text(
+            columns["instructions"], what="The instructions", most=INSTRUCTIONS_MAX
+        )
+    if columns.get("preset") is not None:
+        columns["preset"] = visible_preset(user, columns["preset"])
     if columns.get("tools") is not None:
         columns["tools"] = _known_globs(columns["tools"])
+    if columns.get("approval_mode", "default") not in Session.ApprovalMode.values:
+        raise invalid({"approval_mode": f"must be one of {', '.join(Session.ApprovalMode.values)}."})
     return columns
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import uuid
-import zoneinfo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +18,16 @@ from common.errors import Conflict, Invalid, NotFound, TooLarge
 from common.ids import as_uuid
 from common.prepared import insert, prepared
 from common.text import storable, storable_json
+from common.usertext import check_user_text
 from copilot.events import publish
 from copilot.events.log import from_outside
-from copilot.models import Message, Session, Turn
+from copilot.files import check_attachments, do_attach
+from copilot.models import Message, Session, Turn, User
 from copilot.models.session import SessionQuerySet
 from copilot.models.turn import live_turn_of
+from copilot.people import is_time_zone
 from copilot.providers.registry import UnknownModel, check_model
-from copilot.turns.begin import do_begin_turn, do_new_message, do_touch_session
+from copilot.turns.begin import IN_PERSON, do_begin_turn, do_new_message, do_touch_session
 from copilot.turns.followups import due
 from copilot.turns.rate import do_count_send
 from copilot.turns.recover import do_take_over_if_orphaned
@@ -72,6 +73,7 @@ def submit_message(
     timezone: str = "",
     context: dict[str, Any] | None = None,
     delivery: str = "asap",
+    attachments: Sequence[object] = (),
     origin: str = "web",
 ) -> Accepted:
     """Accept a message of ``user``, exactly once per ``client_id``.
@@ -79,6 +81,9 @@ def submit_message(
     An idle session gets a turn that answers it, together with messages that were held before it. A busy one
     queues it, in typing order: for the running turn between two of its steps (``delivery`` asap), for the next
     turn (next), or for the running turn now, whose step is cut short (interrupt).
+
+    Args:
+        attachments: ids of files of ``user`` that belong to no other session.
 
     Raises:
         Invalid: empty text, or a value that is not allowed (``unknown_model`` and others).
@@ -89,26 +94,32 @@ def submit_message(
         Busy: the session's lock was not granted in time; nothing was stored.
     """
     options = {"model": model, "effort": effort, "timezone": timezone, "context": context or {}}
-    _check(text, client_id, options, delivery)
+    stored = _check(text, client_id, options, delivery)
     options = {key: storable_json(value) for key, value in options.items() if value}
+    files = check_attachments(attachments)
     return _accept(
         user=user,
         session_id=as_uuid(session_id),
-        text=storable(text),
+        text=stored,
         client_id=client_id,
         options=options,
-        digest=digest_of(text, options, delivery),
+        digest=digest_of(text, options, delivery, *map(str, files)),
         delivery=delivery,
+        files=files,
         origin=origin,
     )
 
 
-def check_text(text: object) -> None:
-    """Refuse a message that is empty (``Invalid``) or too long (``TooLarge``)."""
+def check_text(text: object) -> str:
+    """Return a message as it is stored.
+
+    Raises:
+        Invalid: it is empty, or refused (``refused_text``).
+        TooLarge: over 64,000 characters.
+    """
     if not isinstance(text, str) or not storable(text).strip():
         raise Invalid("The message is empty: write something first.", text="empty")
-    if len(text) > TEXT_MAX:
-        raise TooLarge(f"The message has {len(text):,} characters; at most {TEXT_MAX:,} are accepted.")
+    return check_user_text(text, what="The message", most=TEXT_MAX, too_long=TooLarge)
 
 
 def check_client_id(client_id: object) -> None:
@@ -127,23 +138,19 @@ def check_wanted_model(model: str) -> None:
         raise Invalid(str(error), code="unknown_model", model=model) from error
 
 
-def _check(text: object, client_id: object, options: dict[str, Any], delivery: str) -> None:
-    check_text(text)
+def _check(text: object, client_id: object, options: dict[str, Any], delivery: str) -> str:
+    """Refuse what cannot be accepted; return the text as it is stored."""
+    stored = check_text(text)
     check_client_id(client_id)
     if options["effort"] and options["effort"] not in EFFORTS:
         raise Invalid(f"effort must be one of {', '.join(EFFORTS)}.", effort="invalid")
     if delivery not in DELIVERIES:
         raise Invalid(f"delivery must be one of {', '.join(DELIVERIES)}.", delivery="invalid")
-    if options["timezone"] and options["timezone"] not in _time_zones():
+    if options["timezone"] and not is_time_zone(options["timezone"]):
         raise Invalid("timezone must be a name such as Europe/Berlin.", timezone="invalid")
     _check_context(options["context"])
     check_wanted_model(options["model"])
-
-
-@functools.cache
-def _time_zones() -> frozenset[str]:
-    """The names of all zones; finding them means walking a directory tree."""
-    return frozenset(zoneinfo.available_timezones())
+    return stored
 
 
 def _check_context(context: Any) -> None:
@@ -178,9 +185,40 @@ def _accept(
     options: dict[str, Any],
     digest: str,
     delivery: str,
+    files: Sequence[uuid.UUID],
     origin: str,
 ) -> Accepted:
-    session = do_lock_session(user, session_id)
+    accepted = do_accept(
+        do_lock_session(user, session_id),
+        text=text,
+        client_id=client_id,
+        options=options,
+        digest=digest,
+        delivery=delivery,
+        files=files,
+        origin=origin,
+    )
+    if not accepted.repeated:
+        do_count_send(user.pk, origin)  # the last statement: all sessions of a person share that row
+    return accepted
+
+
+def do_accept(
+    session: Session,
+    *,
+    text: str,
+    client_id: str | None,
+    options: dict[str, Any],
+    digest: str,
+    delivery: str,
+    origin: str,
+    files: Sequence[uuid.UUID] = (),
+) -> Accepted:
+    """Accept a message that was checked, under the session's lock; without counting it.
+
+    Raises:
+        Conflict: ``queue_full``, or ``client_id_reused``.
+    """
     # One narrow look for both: most messages are new, to a session where nothing waits.
     known = _waiting_or_sent_as(session.pk, client_id)
     if client_id is not None and any(name == client_id for _, name in known):
@@ -193,20 +231,33 @@ def _accept(
             f"{len(waiting)} messages are waiting already. Withdraw one, or wait for the answer.",
             code="queue_full",
         )
+    if "timezone" not in options and origin in IN_PERSON and (zone := _time_zone_of(session.user_id)[0]):
+        # Stored with the message, so that it is told the same in every later turn.
+        options = {**options, "timezone": zone}
     message = do_new_message(
-        session, text, client_id=client_id, delivery=delivery, request_digest=digest, options=options
+        session,
+        text,
+        do_attach(session, files) if files else (),
+        origin=origin,
+        client_id=client_id,
+        delivery=delivery,
+        request_digest=digest,
+        options=options,
     )
     if live is not None:
         insert(message)
         do_touch_session(session)
         if delivery == Message.Delivery.INTERRUPT:
             _interrupt(live, message)
-        accepted = _queued(message, waiting, live)
-    else:
-        answers = [*waiting, message]
-        accepted = Accepted(message, do_begin_turn(session, answers, origin=origin), answers=answers)
-    do_count_send(user.pk, origin)  # the last statement: all sessions of a person share that row
-    return accepted
+        return _queued(message, waiting, live)
+    answers = [*waiting, message]
+    return Accepted(message, do_begin_turn(session, answers, origin=origin), answers=answers)
+
+
+@prepared
+def _time_zone_of(user_id: Any) -> Any:
+    # Asked for anew: a socket knows the person as they were when it was opened.
+    return User.objects.filter(pk=user_id).values_list("time_zone", flat=True)
 
 
 def do_lock_session(user: Any, session_id: uuid.UUID | None) -> Session:
@@ -265,7 +316,12 @@ def _queued(message: Message, before: list[Message], live: Turn | None, *, repea
 
 
 def _interrupt(turn: Turn, message: Message) -> None:
-    """Have the running step cut short, durably: told after the commit, and again by each heartbeat."""
+    """Have the running step cut short, durably: told after the commit, and again by each heartbeat.
+
+    While the turn waits for a person nothing runs, and what is allowed later is not cut short by what came before.
+    """
+    if turn.status == Turn.Status.REQUIRES_ACTION:
+        return
     Turn.objects.filter(pk=turn.pk).update(interrupt_id=message.id)
     transaction.on_commit(lambda: publish.interrupted(turn.id, message.id), robust=True)
 

@@ -104,15 +104,22 @@ async def wait_for_answer(message_id: uuid.UUID, *, seconds: float) -> Reply:
         NotFound: the turn was deleted meanwhile.
     """
     until = time.monotonic() + seconds
+    place = await until_delivered(message_id, seconds=seconds)
+    if place is None:
+        return Reply(message_id, "withdrawn")
+    if place.turn is not None:
+        return Reply(message_id, "delivered", await wait_for_turn(place.turn, seconds=until - time.monotonic()))
+    return Reply(message_id, "held" if place.held else "queued")
+
+
+async def until_delivered(message_id: uuid.UUID, *, seconds: float) -> Place | None:
+    """Return where a message is once it was delivered or held, or after ``seconds``. None: it was withdrawn."""
+    until = time.monotonic() + seconds
     while True:
         place = await db(_place_of, message_id)
         left = until - time.monotonic()
-        if place is None:
-            return Reply(message_id, "withdrawn")
-        if place.turn is not None:
-            return Reply(message_id, "delivered", await wait_for_turn(place.turn, seconds=left))
-        if place.held or left <= 0:
-            return Reply(message_id, "held" if place.held else "queued")
+        if place is None or place.turn is not None or place.held or left <= 0:
+            return place
         await _until_moved(message_id, place, left)
 
 
@@ -125,7 +132,7 @@ async def until_settled(turn_id: uuid.UUID, *, seconds: float, follower: Followe
     after, settled = await db(_stands, turn_id)
     if settled or seconds <= 0:
         return
-    async with _within(seconds), aclosing(follower(turn_id, after)) as items:  # type: ignore[type-var]
+    async with within(seconds), aclosing(follower(turn_id, after)) as items:  # type: ignore[type-var]
         async for item in items:
             if _may_settle(item) and (await db(_stands, turn_id, pool="follow"))[1]:
                 return
@@ -168,7 +175,7 @@ def _may_settle(item: Event | Beat) -> bool:
 
 
 @asynccontextmanager
-async def _within(seconds: float) -> AsyncIterator[None]:
+async def within(seconds: float) -> AsyncIterator[None]:
     """End the block after ``seconds`` and go on behind it; a timeout of somebody else's comes through."""
     limit = asyncio.timeout(seconds)
     try:
@@ -183,7 +190,7 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """Where a message is: the turn that it was delivered to, or the live turn before it, up to an event."""
 
     turn: uuid.UUID | None
@@ -192,20 +199,20 @@ class _Place:
     newest: int
 
 
-def _place_of(message_id: uuid.UUID) -> _Place | None:
+def _place_of(message_id: uuid.UUID) -> Place | None:
     found = Message.objects.filter(pk=message_id, role=Message.Role.USER)
     ahead = Turn.objects.live().filter(session__in=found.values("session")).values_list("pk", flat=True).first()
     newest = last_seq(ahead) if ahead else 0
     # The message last: whatever delivers it after this look comes after that event.
     place = found.values_list("turn_id", "held").first()
-    return _Place(*place, ahead, newest) if place else None
+    return Place(*place, ahead, newest) if place else None
 
 
-async def _until_moved(message_id: uuid.UUID, place: _Place, seconds: float) -> None:
+async def _until_moved(message_id: uuid.UUID, place: Place, seconds: float) -> None:
     """Return when the message may have been delivered, held or withdrawn, or ``seconds`` are over."""
     if place.ahead is None:
         return await asyncio.sleep(AGAIN_SECONDS)
-    async with _within(seconds), aclosing(follow(place.ahead, place.newest)) as items:  # type: ignore[type-var]
+    async with within(seconds), aclosing(follow(place.ahead, place.newest)) as items:  # type: ignore[type-var]
         async for item in items:
             if isinstance(item, Event) and item.chunk["type"] == "data-pending":
                 return None

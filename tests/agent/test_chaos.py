@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from common.db import db
 from common.errors import Conflict
-from copilot.agent import loop
+from copilot.agent import asking
 from copilot.diagnostics import invariants
 from copilot.events import follow as following
 from copilot.events import publish
@@ -116,7 +116,7 @@ async def settle(crew: Crew, sessions: list[Session]) -> None:
 async def test_every_promise_holds(
     crew: Crew, settings: Settings, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(loop, "BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(asking, "BACKOFF_SECONDS", 0.01)
     monkeypatch.setattr(following, "SILENCE_RUNNING", 0.2)
     monkeypatch.setattr(following, "SILENCE_WAITING", 0.2)
     settings.TURN_MAX_ATTEMPTS = 4

@@ -11,7 +11,7 @@ from django.db import OperationalError
 
 from common import db as database
 from common.db import db
-from copilot.agent import loop
+from copilot.agent import asking, loop
 from copilot.diagnostics import invariants
 from copilot.models import UsageRecord
 from tests.harness import Crew
@@ -43,7 +43,7 @@ async def test_usage_counts_once_when_its_commit_is_in_doubt(
     crew: Crew, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
     gone = OperationalError("server closed the connection unexpectedly")
-    monkeypatch.setattr(loop, "record_usage", failing_once(loop.record_usage, gone, after=after))
+    monkeypatch.setattr(asking, "record_usage", failing_once(asking.record_usage, gone, after=after))
     turn = await crew.say("/words 3")
     assert turn.status == "completed"
     assert await db(lambda: list(UsageRecord.objects.values_list("step", "output_tokens"))) == [(1, 3)]

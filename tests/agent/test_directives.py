@@ -10,7 +10,7 @@ import pytest
 from pytest_django import Settings
 
 from common.db import db
-from copilot.agent import loop
+from copilot.agent import asking
 from copilot.diagnostics import invariants
 from copilot.models import Message, ToolCall, Turn, UsageRecord
 from copilot.providers.base import ToolResultPart
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again without waiting."""
-    monkeypatch.setattr(loop, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(asking, "BACKOFF_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -141,12 +141,11 @@ async def test_a_tool_shows_how_far_it_is(crew: Crew) -> None:
 
 
 async def test_a_tool_that_is_not_there(crew: Crew) -> None:
-    turn = await crew.say("/ask Which one? | this | that\n/results")
+    turn = await crew.say("/tool conjure {}\n/results")
     (call,) = await calls_of(turn)
-    assert (call.name, call.state) == ("ask_user", "error")
-    assert call.arguments == {"question": "Which one?", "options": ["this", "that"]}
+    assert (call.name, call.state) == ("conjure", "error")
     assert turn.status == "completed"
-    assert "There is no tool named 'ask_user'" in (await answer(turn)).text
+    assert "There is no tool named 'conjure'" in (await answer(turn)).text
 
 
 @pytest.mark.parametrize(
@@ -177,8 +176,8 @@ async def test_a_call_that_fails_fails_alone(crew: Crew, line: str, error: str) 
     assert [result.is_error for result in results] == [True, False]
 
 
-async def test_a_tool_that_needs_a_person_does_not_run(crew: Crew, settings: Settings) -> None:
-    settings.APPROVALS_ENABLED = True
+async def test_a_tool_that_asks_does_not_run_where_nobody_is_asked(crew: Crew, settings: Settings) -> None:
+    settings.APPROVALS_MODE = "dont_ask"
     session = await db(make_session)
     turn = await crew.say('/tool demo_note {"text": "hello"}\n/results', session)
     (call,) = await calls_of(turn)
@@ -254,7 +253,7 @@ async def test_errors_that_may_pass_are_tried_again(crew: Crew, code: str) -> No
 
 async def test_an_error_that_does_not_pass_in_the_end(crew: Crew) -> None:
     turn = await crew.say("/fail overloaded")
-    assert (turn.status, turn.outcome, len(crew.requests)) == ("failed", "overloaded", loop.TRIES_MAX)
+    assert (turn.status, turn.outcome, len(crew.requests)) == ("failed", "overloaded", asking.TRIES_MAX)
     error = turn.public_error()
     assert error is not None
     assert error["retryable"]
@@ -269,7 +268,7 @@ async def test_after_some_text_what_was_shown_is_taken_back(crew: Crew) -> None:
 
 async def test_after_some_text_it_is_tried_twice_more_at_most(crew: Crew) -> None:
     turn = await crew.say("/faillate network\n/words 3")
-    assert (turn.status, turn.outcome, len(crew.requests)) == ("failed", "network", 1 + loop.LATE_TRIES_MAX)
+    assert (turn.status, turn.outcome, len(crew.requests)) == ("failed", "network", 1 + asking.LATE_TRIES_MAX)
     message = await answer(turn)
     assert (message.state, message.text) == ("partial", "This text comes before the failure.")
 

@@ -11,7 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from common.db import db
-from copilot.agent import calls, loop
+from copilot.agent import between, calls
 from copilot.diagnostics import invariants
 from copilot.events import publish
 from copilot.events.log import EventBatch
@@ -48,7 +48,7 @@ async def test_word_of_it_during_its_own_delivery_does_not_cut_the_answer_to_it(
         time.sleep(0.05)  # on purpose: the commit is under way while the word arrives
         return found
 
-    monkeypatch.setattr(loop, "deliver_followups", told_meanwhile)
+    monkeypatch.setattr(between, "deliver_followups", told_meanwhile)
     turn = await crew.send('/tool demo_wait {"seconds": 0.5}\n/words 2')
     await crew.until(turn, "tool-input-available")
     await interrupt(turn, "/words 3 20")

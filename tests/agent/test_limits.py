@@ -8,7 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from common.db import db
-from copilot.agent import loop
+from copilot.agent import asking
 from copilot.diagnostics import invariants
 from copilot.models import ToolCall, Turn
 from tests.factories import answer_of, backdate, events_of
@@ -95,10 +95,10 @@ async def test_a_tool_over_its_time_fails_alone(crew: Crew, settings: Settings) 
 
 
 async def test_a_silent_model_is_given_up(crew: Crew, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(asking, "BACKOFF_SECONDS", 0.0)
     settings.TOOL_MAX_SECONDS = 0.05  # the watchdog is twice that
     await crew.hire()
     turn = await crew.say("/sleep 30")
-    assert (turn.outcome, len(crew.requests)) == ("timeout", loop.TRIES_MAX)
+    assert (turn.outcome, len(crew.requests)) == ("timeout", asking.TRIES_MAX)
     kinds = [chunk["type"] for _, chunk in await db(events_of, turn)]
-    assert kinds.count("data-rollback") == loop.TRIES_MAX - 1
+    assert kinds.count("data-rollback") == asking.TRIES_MAX - 1

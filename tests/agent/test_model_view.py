@@ -79,7 +79,7 @@ def test_a_resolved_call_is_kept() -> None:
 
 
 def test_a_refused_call_tells_the_reason() -> None:
-    assert results(STEP, DENIED) == {"d": "Not on a Sunday."}
+    assert results(STEP, DENIED) == {"d": "This call was refused and did not run. The reason: Not on a Sunday."}
 
 
 def test_a_plain_answer_is_kept() -> None:

@@ -10,7 +10,7 @@ import pytest
 from pytest_django import Settings
 
 from common.db import db
-from copilot.agent import loop
+from copilot.agent import asking
 from copilot.diagnostics import invariants
 from copilot.events import publish
 from copilot.models import Message, ToolCall, Turn
@@ -98,8 +98,8 @@ async def test_in_the_middle_of_tools(crew: Crew) -> None:
 
 
 async def test_between_two_tries(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "BACKOFF_SECONDS", 60.0)
-    monkeypatch.setattr(loop, "BACKOFF_MAX", 60.0)
+    monkeypatch.setattr(asking, "BACKOFF_SECONDS", 60.0)
+    monkeypatch.setattr(asking, "BACKOFF_MAX", 60.0)
     turn = await crew.send("/fail overloaded")
     await crew.until(turn, "data-status")
     _, ended = await stop(crew, turn)

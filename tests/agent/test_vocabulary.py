@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[str, str]] = {
 }
 TURNS = (
     '/think hmm\n/words 3\n/tool calculator {"expression": "1"}\n/tool demo_boom\n/results',
-    '/tool demo_wait {"seconds": 0.1}\n/tool demo_note {"text": "hello"}\n/tool nothing\n/words 1',
+    '/tool demo_wait {"seconds": 0.1}\n/tool nothing\n/words 1',
     "/faillate overloaded 1\n/words 1",
     "/fail auth",
     "/tool current_time\n/empty",

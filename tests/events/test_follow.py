@@ -169,6 +169,13 @@ async def test_a_pruned_log_is_replaced_by_what_was_stored(layer: str, holder: H
     assert await collect(holder.claim.turn_id, last) == []
 
 
+async def test_what_is_left_in_a_channel_of_anothers_name_is_not_the_turns(holder: Holder) -> None:
+    inbox = following._Inbox(holder.claim.turn_id)
+    for turn in (uuid.uuid4(), holder.claim.turn_id):
+        inbox._hear({"type": "turn.events", "turn": str(turn), "events": [(1, schema.finish(str(turn)))]})
+    assert inbox.take() == ([(1, schema.finish(str(holder.claim.turn_id)))], False)
+
+
 Write = Callable[[Holder], Any]
 WRITES: dict[str, Write] = {
     "one": lambda holder: holder.stream(schema.start_step()),

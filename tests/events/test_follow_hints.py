@@ -173,5 +173,5 @@ async def test_a_layer_that_swallows_a_cancellation_keeps_no_follower(
         return await real(*args)
 
     monkeypatch.setattr(layer, where, swallows)
-    assert await asyncio.wait_for(collect(holder.claim.turn_id), 5) == await log_of(holder)
+    assert await asyncio.wait_for(collect(holder.claim.turn_id), PATIENCE) == await log_of(holder)
     assert left.is_set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from copilot import selectors
-from copilot.agent.loop import load
+from copilot.agent.state import load
 from copilot.models import Message, Session, Turn
 from copilot.turns.branches import edit_message, regenerate, show_branch
 from copilot.turns.cancel import request_stop

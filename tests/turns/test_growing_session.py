@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from common.ids import new_id
-from copilot.agent.loop import load
+from copilot.agent.state import load
 from copilot.models import Message, Session, Turn
 from tests.factories import accept, hold, make_session
 

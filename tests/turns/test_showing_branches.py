@@ -55,7 +55,8 @@ def test_what_is_held_goes_along_with_a_message_that_waited(session: Session) ->
     assert turn is not None
     accept(session, "c")
     following = hold(turn).answer("A2")
-    assert [message.text for message in Turn.objects.get(pk=following).messages.filter(role="user")] == ["h", "c"]
+    asked = Turn.objects.get(pk=following).messages.filter(role="user").order_by("seq")
+    assert [message.text for message in asked] == ["h", "c"]
     assert check() == []
 
 

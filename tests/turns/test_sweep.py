@@ -14,7 +14,7 @@ from pytest_django import Settings
 from copilot import sweep as sweeping
 from copilot.events import schema
 from copilot.events.follow import read_page
-from copilot.models import Message, Turn, TurnEvent, Worker
+from copilot.models import Message, Session, Turn, TurnEvent, Worker
 from copilot.sweep import sweep
 from copilot.turns.sessions import delete_session
 from tests.factories import (
@@ -198,6 +198,19 @@ def test_a_stranded_message_gets_its_turn() -> None:
     assert sweep() == {"stranded_messages": 1}
     assert fresh(stranded).state == "done"
     assert Turn.objects.live().get() == fresh(stranded).turn
+
+
+def test_a_stranded_message_is_found_behind_many_that_wait_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass looks at some of the queued messages, the next one at those that follow."""
+    monkeypatch.setattr(sweeping, "QUEUES_AT_ONCE", 2)
+    monkeypatch.setattr(sweeping, "_queued_after", sweeping.OLDEST)
+    waiting = [accept(make_running().session, "and me?").message for _ in range(3)]
+    idle = make_session()
+    stranded = Message.objects.create(session=idle, role="user", state="queued", number=1)
+    Session.objects.filter(pk=idle.pk).update(accepted=1)
+    assert [sweep().get("stranded_messages", 0) for _ in range(3)] == [0, 1, 0]
+    assert fresh(stranded).state == "done"
+    assert {fresh(message).state for message in waiting} == {"queued"}
 
 
 def test_held_messages_stay_held() -> None:
