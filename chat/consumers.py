@@ -6,6 +6,11 @@ import asyncio
 import uuid
 from typing import Any
 
+from approvals.actions import decide
+from approvals.api.bodies import DecideBody, wish_of
+from approvals.objects import action_object
+from approvals.reach import note_in_front
+from approvals.selectors import Waiting, waiting_of
 from chat.api.parsing import check
 from chat.api.serializers import SendBody
 from chat.following import SessionFollower
@@ -13,6 +18,7 @@ from chat.sockets import Socket
 from common.db import db
 from common.errors import Invalid, NotFound
 from common.ids import as_uuid
+from common.rest import surface_of
 from copilot import objects, selectors
 from copilot.events.publish import session_group, user_group
 from copilot.models import Session
@@ -67,7 +73,7 @@ class SessionConsumer(Socket):
             case "cancel":
                 _ = self.spawn(self._cancel(frame))
             case "decide":
-                raise NotFound
+                await self._decide(frame)
             case unknown:
                 raise Invalid(f"There is no frame of type {unknown[:40]!r}.")
 
@@ -95,6 +101,19 @@ class SessionConsumer(Socket):
         accepted = submit_message(user=self.caller.user, session_id=self.session_id, origin=origin, **fields)
         return objects.accepted_object(accepted)
 
+    async def _decide(self, frame: dict[str, Any]) -> None:
+        self.caller.require("approve")
+        action_id = frame.get("approval")
+        fields = check(DecideBody, {key: value for key, value in frame.items() if key not in ("type", "approval")})
+        decided = await db(
+            decide,
+            user=self.caller.user,
+            action_id=action_id,
+            wish=wish_of(fields),
+            surface=surface_of(self.caller),
+        )
+        await self.acknowledge(frame, {"approval": action_object(decided)})
+
     async def _cancel(self, frame: dict[str, Any]) -> None:
         turn_id = frame.get("turn")
         if turn_id is not None and as_uuid(turn_id) is None:
@@ -109,35 +128,68 @@ class SessionConsumer(Socket):
         return None
 
 
+Row = dict[str, Any]
+
+
 class UserConsumer(Socket):
-    """A person's sessions: which of them changed."""
+    """A person's sessions: which of them changed; and how many decisions wait for the person.
+
+    Pages say here that they are in front.
+    """
 
     async def open(self) -> None:
-        self._seen: dict[str, int] | None = None
+        self._rows: dict[str, Row] | None = None
+        self._waiting: Waiting | None = None
         self.group = user_group(self.caller.user.pk)
 
     async def look(self) -> None:
-        """Send the sessions whose revision grew since the last look; on connect, none."""
-        rows = await db(self._read)
-        before, self._seen = self._seen, {row["id"]: row["revision"] for row in rows}
-        if before is None:
-            return
-        changed = [row for row in rows if before.get(row["id"]) != row["revision"]]
-        if changed:
-            newest = max(row["revision"] for row in changed)
-            await self.push({"type": "sessions", "changed": changed, "revision": newest})
+        """Send what changed since the last look; on connect no session, and in any case how much waits."""
+        rows, waiting = await db(lambda: (self._read(), waiting_of(self.caller.user)), pool="follow")
+        before, self._rows = self._rows, rows
+        await self._tell_waiting(waiting)
+        if before is not None:
+            changed = [row for key, row in rows.items() if before.get(key) != row]
+            await self._tell_sessions(changed, gone=[key for key in before if key not in rows])
 
-    def _read(self) -> list[dict[str, Any]]:
-        sessions = selectors.sessions_of(self.caller.user)[:SESSIONS_WATCHED]
-        return [
-            {
-                "id": str(session.id),
-                "title": session.title,
-                "revision": session.revision,
-                "updated_at": session.updated_at.isoformat(),
-            }
-            for session in sessions
-        ]
+    async def _tell_waiting(self, waiting: Waiting) -> None:
+        before, self._waiting = self._waiting, waiting
+        if before is None or (before.pending, before.newest) != (waiting.pending, waiting.newest):
+            await self.push({"type": "approvals", "pending": waiting.pending, "revision": waiting.revision})
+
+    async def _tell_sessions(self, changed: list[Row], *, gone: list[str]) -> None:
+        if changed or gone:
+            newest = max((row["revision"] for row in changed), default=0)
+            about = {"gone": gone} if gone else {}
+            await self.push({"type": "sessions", "changed": changed, "revision": newest, **about})
+
+    def _read(self) -> dict[str, Row]:
+        sessions = selectors.sessions_of(self.caller.user).with_live()[:SESSIONS_WATCHED]
+        return {str(row["id"]): _row(row) for row in sessions.values(*_ROW)}
 
     async def take(self, frame: dict[str, Any]) -> None:
-        raise Invalid("This socket only tells; it understands ping.")
+        match frame["type"]:
+            case "known":
+                await self._catch_up(frame)
+            case "front":
+                await db(note_in_front, self.caller.user.pk)
+            case unknown:
+                raise Invalid(f"There is no frame of type {unknown[:40]!r} here.")
+
+    async def _catch_up(self, frame: dict[str, Any]) -> None:
+        """Send what a page that shows these revisions of sessions does not know yet."""
+        known = frame.get("sessions")
+        if not isinstance(known, dict):
+            raise Invalid(
+                "sessions must be the revisions that are known, by the sessions' ids.", sessions="invalid"
+            )
+        rows = await db(self._read, pool="follow")
+        changed = [row for key, row in rows.items() if known.get(key) != row["revision"]]
+        await self._tell_sessions(changed, gone=[key for key in known if key not in rows])
+
+
+_ROW = ("id", "title", "revision", "updated_at", "live")
+
+
+def _row(columns: dict[str, Any]) -> Row:
+    shown = {**columns, "id": str(columns["id"]), "updated_at": columns["updated_at"].isoformat()}
+    return {name: value for name, value in shown.items() if value is not None}

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
-from datetime import date, datetime, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,15 +12,12 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from chat.transcript import is_demo, shown_messages
+from chat.transcript import is_demo, shown_messages, waiting_message
 from common.errors import NotFound
 from copilot import selectors
 from copilot.models import Session, User
 from copilot.providers import registry
 from copilot.turns.sessions import create_session
-
-#: Sessions in the sidebar.
-LISTED = 100
 
 
 @require_GET
@@ -31,9 +25,7 @@ LISTED = 100
 @never_cache
 def home(request: HttpRequest) -> HttpResponse:
     """Show a new chat, and the list of earlier ones."""
-    return render(
-        request, "home.html", {"groups": _sidebar(_user(request)), "demo": is_demo(registry.default_model())}
-    )
+    return render(request, "home.html", {"demo": is_demo(registry.default_model())})
 
 
 @require_GET
@@ -41,15 +33,19 @@ def home(request: HttpRequest) -> HttpResponse:
 @never_cache
 def session_page(request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
     """Show one session with its newest messages, or with those before ``?before=seq``."""
-    user = _user(request)
-    session = _session(user, session_id)
+    session = _session(_user(request), session_id)
     model = session.model or registry.default_model()
+    page = _messages(request, session)
+    waiting = None if page["has_newer"] else waiting_message(session)
+    if waiting:
+        page["messages"].append(waiting)
     context = {
         "session": session,
-        "groups": _sidebar(user),
         "model": model,
         "demo": is_demo(model),
-        **_messages(request, session),
+        "is_asked": waiting is not None,
+        "now": round(timezone.now().timestamp() * 1000),
+        **page,
     }
     return render(request, "session.html", context)
 
@@ -102,42 +98,3 @@ def _seq(request: HttpRequest, name: str) -> int | None:
     """Return a bound from the address; one that is not a number is as good as none."""
     value = request.GET.get(name, "")
     return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
-
-
-# --- the sidebar ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Sessions of about the same age."""
-
-    label: str
-    sessions: list[Session] = field(default_factory=list)
-
-
-def _sidebar(user: User) -> list[Group]:
-    """Return the newest sessions, grouped by the day of their last activity where the person lives."""
-    zone = _zone(user.time_zone)
-    today = timezone.now().astimezone(zone).date()
-    groups: list[Group] = []
-    for session in selectors.sessions_of(user)[:LISTED]:
-        label = _age(session.updated_at, today, zone)
-        if not groups or groups[-1].label != label:
-            groups.append(Group(label))
-        groups[-1].sessions.append(session)
-    return groups
-
-
-def _zone(name: str) -> tzinfo:
-    try:
-        return ZoneInfo(name or "UTC")
-    except (ZoneInfoNotFoundError, ValueError):
-        return ZoneInfo("UTC")
-
-
-def _age(moment: datetime, today: date, zone: tzinfo) -> str:
-    days = (today - moment.astimezone(zone).date()).days
-    for bound, label in ((0, "Today"), (1, "Yesterday"), (7, "Last 7 days"), (30, "Last 30 days")):
-        if days <= bound:
-            return label
-    return f"{moment.astimezone(zone):%B %Y}"

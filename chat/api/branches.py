@@ -7,10 +7,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.api import components
-from chat.api.base import ApiView, caller_of, origin_of
-from chat.api.docs import accepted, errors, found
 from chat.api.examples import AGAIN_ACCEPTED, BRANCH_SHOWN, EDIT_ACCEPTED
 from chat.api.serializers import BranchBody, EditBody, RegenerateBody
+from common.apidocs import accepted, errors, found
+from common.rest import ApiView, caller_of, origin_of
 from copilot import objects
 from copilot.turns.branches import edit_message, regenerate, show_branch
 
@@ -23,10 +23,10 @@ class EditView(ApiView):
         summary="Edit a message",
         description="Says something else in the place of a message of the caller, and begins a turn that answers "
         "it. The message and all that came after it are kept as another branch, and are not shown any more; "
-        "`branch` in the new message leads to it. The new message asks for the same model, effort, time zone and "
-        "page. Messages that were answered together with it and were sent before it are answered again with it. "
-        "Messages that are held stay held. While a turn is live this is refused (`session_busy`); for a message "
-        "that still waits, or is not shown any more, too (`stale`).",
+        "`branch` in the new message leads to it. The new message has the same files, and asks for the same "
+        "model, effort, time zone and page. Messages that were answered together with it and were sent before it "
+        "are answered again with it. Messages that are held stay held. While a turn is live this is refused "
+        "(`session_busy`); for a message that still waits, or is not shown any more, too (`stale`).",
         request=EditBody,
         responses=accepted(components.Accepted, {"a turn began": EDIT_ACCEPTED}, again=True)
         | errors(

@@ -15,6 +15,7 @@ SESSION: dict[str, Any] = {
     "model": "demo/demo",
     "instructions": "",
     "temporary": False,
+    "approval_mode": "default",
     "archived": False,
     "revision": 4,
     "rewrites": 0,
@@ -51,6 +52,14 @@ WAITING: dict[str, Any] = {
     "created_at": "2026-01-05T09:31:11.700000Z",
     "position": 1,
     "held": False,
+}
+PRESET: dict[str, Any] = {
+    "id": "01981f5d-22b0-7e64-8a17-c0d1e2f3a477",
+    "name": "Reviewer",
+    "prompt": "Look for mistakes before you look for anything to praise.",
+    "tone": "friendly",
+    "operator": False,
+    "created_at": "2026-01-05T09:29:00.000000Z",
 }
 _USAGE: dict[str, Any] = {
     "input_tokens": 0,
@@ -175,4 +184,21 @@ MODEL: dict[str, Any] = {
     "images": False,
     "input_price": 0,
     "output_price": 0,
+}
+FILE: dict[str, Any] = {
+    "id": "01981f61-33d0-7be1-8a54-0f6c2d9e5b99",
+    "name": "chart.png",
+    "type": "image/png",
+    "size": 48211,
+    "created_at": "2026-01-05T09:31:09.500000Z",
+    "session": _SESSION_ID,
+}
+WORKSPACE_FILE: dict[str, Any] = {
+    "id": "WyIwMTk4MWY1ZTg…:rpCpl03zx6v9C-IwbiNpDbXSNWQEJuLGeyYqwMwDTqo",
+    "name": "report.csv",
+    "type": "text/plain",
+    "size": 912,
+    "created_at": "2026-01-05T09:31:12.001000Z",
+    "session": _SESSION_ID,
+    "path": "out/report.csv",
 }

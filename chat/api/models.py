@@ -7,9 +7,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.api import components
-from chat.api.base import ApiView
-from chat.api.docs import errors, found
 from chat.api.examples import MODEL
+from common.apidocs import errors, found
+from common.rest import ApiView
 from copilot import objects
 from copilot.providers import registry
 

@@ -9,25 +9,33 @@ from rest_framework import serializers
 
 from common.bodies import Body, Flag, Text
 from common.errors import invalid
+from copilot.files import ATTACHMENTS_MAX
+from copilot.models.preset import MANNER_MAX, NAME_MAX, PROMPT_MAX
+from copilot.turns.sessions import INSTRUCTIONS_MAX
 
 CLIENT_ID_MAX = 128
-INSTRUCTIONS_MAX = 64_000
 
 
 class SessionBody(Body):
     """What a person decides about a session."""
 
-    nullable = frozenset({"tools"})
+    nullable = frozenset({"preset", "tools"})
 
     title = Text(required=False, max_length=1000, help_text="At most 200 characters; empty: named by itself.")
     model = Text(required=False, max_length=200, help_text="`provider/model`; empty: the operator's default.")
     instructions = Text(required=False, max_length=INSTRUCTIONS_MAX, help_text="For the agent, in this session.")
+    preset = Text(required=False, allow_null=True, max_length=100, help_text="Of `GET presets`; null: none.")
     tools = serializers.ListField(
         child=Text(max_length=200),
         required=False,
         allow_null=True,
         max_length=100,
         help_text="Globs over tool names; null offers every tool.",
+    )
+    approval_mode = Text(
+        required=False,
+        max_length=20,
+        help_text="`ask_all` asks before every tool that neither the operator nor the person allows; `default`.",
     )
 
 
@@ -60,6 +68,15 @@ class NewSessionBody(SessionBody):
     )
 
 
+class PresetBody(Body):
+    """``POST presets``."""
+
+    name = Text(max_length=NAME_MAX, help_text="One line; no two of yours have the same, whatever the case.")
+    prompt = Text(max_length=PROMPT_MAX, help_text="What the agent is to be like, and to do.")
+    tone = Text(required=False, max_length=MANNER_MAX, help_text="One line, such as `friendly`.")
+    style = Text(required=False, max_length=MANNER_MAX, help_text="One line, such as `short sentences`.")  # type: ignore[assignment]
+
+
 class ContextBody(Body):
     """The page that a person looks at while asking."""
 
@@ -80,23 +97,18 @@ class SendBody(Body):
     )
     model = Text(required=False, allow_null=True, max_length=200, help_text="For this turn only.")
     effort = Text(required=False, allow_null=True, help_text="`none`, `low`, `medium` or `high`.")
-    attachments = serializers.ListField(required=False, allow_null=True, help_text="None can be sent so far.")
+    attachments = serializers.ListField(
+        child=Text(max_length=100),
+        required=False,
+        allow_null=True,
+        max_length=ATTACHMENTS_MAX,
+        help_text="Ids of files (`POST files`) that go along, at most 10.",
+    )
     context = ContextBody(required=False, allow_null=True)  # type: ignore[assignment] # a field of the body
     timezone = Text(required=False, allow_null=True, max_length=100, help_text="A name such as `Europe/Berlin`.")
     delivery = Text(
         required=False, allow_null=True, help_text="`asap`, `next` or `interrupt`: when a busy session reads it."
     )
-
-    def validate_attachments(self, value: list[Any]) -> list[Any]:
-        """Refuse files: there is nowhere to put them yet."""
-        if value:
-            raise serializers.ValidationError("Attachments are not supported yet.")
-        return value
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments of ``submit_message``."""
-        attrs.pop("attachments", None)
-        return attrs
 
 
 class EditBody(Body):

@@ -7,11 +7,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.api import components, parsing
-from chat.api.base import ApiView, caller_of
-from chat.api.docs import created, errors, found, no_content, parameter
 from chat.api.examples import SESSION, SESSION_DETAIL
-from chat.api.paging import page_of_sessions
 from chat.api.serializers import ChangeSessionBody, NewSessionBody
+from common.apidocs import created, errors, found, no_content, parameter
+from common.paging import page_of
+from common.rest import ApiView, caller_of
 from copilot import objects, selectors
 from copilot.turns.sessions import create_session, delete_session, update_session
 
@@ -40,7 +40,7 @@ class SessionsView(ApiView):
             search=parsing.words(query, "search"),
             archived=parsing.flag(query, "archived"),
         )
-        rows, following, earlier = page_of_sessions(request, sessions)
+        rows, following, earlier = page_of(request, sessions.with_live(), by="updated_at")
         return Response({"results": objects.session_objects(rows), "next": following, "previous": earlier})
 
     @extend_schema(
@@ -48,12 +48,12 @@ class SessionsView(ApiView):
         summary="Create a session",
         request=NewSessionBody,
         responses=created(components.Session, SESSION)
-        | errors("invalid", "unknown_field", "unknown_model", "text_too_long", unsafe=True),
+        | errors("invalid", "unknown_field", "unknown_model", "refused_text", "text_too_long", unsafe=True),
     )
     def post(self, request: Request) -> Response:
         """Create a session, or answer with the one that the same ``client_id`` created."""
         session = create_session(user=caller_of(request).user, **self.body(request, NewSessionBody))
-        return Response(objects.session_object(session), status=201)
+        return Response(objects.session_object(session, live=selectors.live_status(session)), status=201)
 
 
 class SessionView(ApiView):
@@ -75,13 +75,15 @@ class SessionView(ApiView):
         summary="Change a session",
         request=ChangeSessionBody,
         responses=found(components.Session, SESSION)
-        | errors("invalid", "unknown_field", "unknown_model", "not_found", "text_too_long", unsafe=True),
+        | errors(
+            "invalid", "unknown_field", "unknown_model", "refused_text", "not_found", "text_too_long", unsafe=True
+        ),
     )
     def patch(self, request: Request, session_id: str) -> Response:
         """Change what the body names."""
         changes = self.body(request, ChangeSessionBody, partial=True)
         session = update_session(user=caller_of(request).user, session_id=session_id, **changes)
-        return Response(objects.session_object(session))
+        return Response(objects.session_object(session, live=selectors.live_status(session)))
 
     @extend_schema(
         operation_id="delete_session",

@@ -6,6 +6,7 @@ from django.urls import path
 
 from chat.api.asides import aside_view
 from chat.api.branches import BranchView, EditView, RegenerateView
+from chat.api.files import FilesView, file_view
 from chat.api.messages import (
     DeliverQueuedView,
     MessageView,
@@ -14,6 +15,7 @@ from chat.api.messages import (
     SessionMessagesView,
 )
 from chat.api.models import ModelsView
+from chat.api.presets import PresetsView, PresetView
 from chat.api.sessions import SessionsView, SessionView
 from chat.api.streams import turn_events_view, turn_stream_view
 from chat.api.turns import cancel_in_session_view, cancel_turn_view, turn_view
@@ -35,5 +37,9 @@ urlpatterns = [
     path("turns/<str:turn_id>/cancel", cancel_turn_view),
     path("turns/<str:turn_id>/events", turn_events_view),
     path("turns/<str:turn_id>/stream", turn_stream_view),
+    path("files", FilesView.as_view()),
+    path("files/<str:file_id>", file_view),
+    path("presets", PresetsView.as_view()),
+    path("presets/<str:preset_id>", PresetView.as_view()),
     path("models", ModelsView.as_view()),
 ]

@@ -38,7 +38,7 @@ WAITING: list[tuple[str, str, Any]] = [
     ("POST", "turns/{turn}/cancel", None),
     ("POST", "sessions/{session}/cancel", None),
 ]
-PLAIN = [("GET", "sessions"), ("POST", "sessions"), ("GET", "models")]
+PLAIN = [("GET", "sessions"), ("POST", "sessions"), ("GET", "models"), ("GET", "presets"), ("POST", "presets")]
 
 
 @pytest.fixture
@@ -150,11 +150,7 @@ def test_unsafe_calls_of_a_browser_need_the_csrf_token(user: Any, session: Sessi
 @pytest.mark.parametrize(
     "path",
     [
-        "presets",
         "usage",
-        "approvals",
-        "approval-rules",
-        "files",
         "links",
         "link-tokens/x",
         "bot/turns",

@@ -63,8 +63,12 @@ SESSIONS = [
     ({"tools": ["calc*", "x*"]}, 400, "invalid"),
     ({"tools": ["[" * 200]}, 400, "invalid"),
     ({"tools": ["a"] * 101}, 400, "invalid"),
-    ({"preset": "p"}, 400, "unknown_field"),
-    ({"approval_mode": "ask_all"}, 400, "unknown_field"),
+    ({"preset": "p"}, 400, "invalid"),
+    ({"preset": 1}, 400, "invalid"),
+    ({"preset": "01981f5e-8a40-7c11-9f62-3a8d2f0c1b11"}, 400, "invalid"),
+    ({"tools": ["current_time", "nothing_*"]}, 400, "invalid"),
+    ({"approval_mode": "bypass"}, 400, "invalid"),
+    ({"approval_mode": 1}, 400, "invalid"),
     ({"id": "mine"}, 400, "unknown_field"),
 ]
 MALFORMED = [

@@ -30,7 +30,16 @@ OPERATIONS = [
     ("turns/{turn_id}/cancel", "post", "200"),
     ("turns/{turn_id}/events", "get", "200"),
     ("turns/{turn_id}/stream", "get", "200"),
+    ("presets", "get", "200"),
+    ("presets", "post", "201"),
+    ("presets/{preset_id}", "delete", "204"),
     ("models", "get", "200"),
+    ("files", "get", "200"),
+    ("files", "post", "201"),
+    ("files/{file_id}", "get", "200"),
+    ("approval-log", "get", "200"),
+    ("approval-rules", "get", "200"),
+    ("approval-rules/{rule_id}", "delete", "204"),
 ]
 
 
@@ -65,7 +74,7 @@ def test_an_operation_has_examples_and_error_codes(document: Any, path: str, met
 
 
 def test_every_operation_here_is_listed_above(document: Any) -> None:
-    ours = ("sessions", "messages", "turns", "models")
+    ours = ("sessions", "messages", "turns", "models", "files", "presets", "approval-log", "approval-rules")
     listed = {
         (path.removeprefix("/api/v1/"), method)
         for path, methods in document["paths"].items()
@@ -78,7 +87,9 @@ def test_every_operation_here_is_listed_above(document: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "method", "status", "codes"),
     [
-        ("sessions", "post", "400", {"invalid", "unknown_field", "unknown_model"}),
+        ("sessions", "post", "400", {"invalid", "unknown_field", "unknown_model", "refused_text"}),
+        ("presets", "post", "400", {"invalid", "unknown_field", "refused_text"}),
+        ("presets/{preset_id}", "delete", "404", {"not_found"}),
         ("sessions/{session_id}/messages", "post", "409", {"queue_full", "client_id_reused"}),
         ("sessions/{session_id}/messages", "post", "413", {"text_too_long"}),
         ("sessions/{session_id}/messages", "post", "404", {"not_found"}),
@@ -92,6 +103,9 @@ def test_every_operation_here_is_listed_above(document: Any) -> None:
         ("sessions/{session_id}/branch", "post", "409", {"session_busy", "stale"}),
         ("turns/{turn_id}/events", "get", "400", {"invalid"}),
         ("turns/{turn_id}/cancel", "post", "404", {"not_found"}),
+        ("approval-rules/{rule_id}", "delete", "404", {"not_found"}),
+        ("files", "post", "413", {"file_too_large"}),
+        ("files", "post", "400", {"invalid", "unknown_field", "refused_text"}),
     ],
 )
 def test_the_codes_are_those_that_are_answered(

@@ -72,9 +72,11 @@ def test_the_list_of_sessions(
     api: Api, make_session: Make, make_turn: Make, count: int, django_assert_num_queries: Any
 ) -> None:
     for _ in range(count):
-        turn = make_turn(make_session(), "completed")
+        session = make_session()
+        turn = make_turn(session, "completed")
+        make_turn(session, "requires_action")
         UsageRecord.objects.create(turn=turn, user_id=turn.user_id, fence=1, step=1, model="demo/demo")
-    # Login session, user; sessions.
+    # Login session, user; sessions, each with what goes on in it.
     with django_assert_num_queries(3):
         assert len(api.get("sessions", limit=100).json()["results"]) == count
 

@@ -29,6 +29,7 @@ KEYS = {
     "model",
     "instructions",
     "temporary",
+    "approval_mode",
     "archived",
     "revision",
     "rewrites",
@@ -128,6 +129,27 @@ def test_whether_a_session_is_temporary_cannot_be_changed(api: Api, temporary: b
     assert (again["temporary"], again["title"], again["revision"]) == (temporary, "", session["revision"])
 
 
+def test_a_session_asks_about_everything_if_its_owner_likes(api: Api) -> None:
+    made = api.post("sessions", {"approval_mode": "ask_all"}).json()
+    assert made["approval_mode"] == "ask_all"
+    changed = api.patch(f"sessions/{made['id']}", {"approval_mode": "default"}).json()
+    assert (changed["approval_mode"], changed["revision"]) == ("default", made["revision"] + 1)
+    api.patch(f"sessions/{made['id']}", {"approval_mode": "ask_all"})
+    assert api.patch(f"sessions/{made['id']}", {"title": "x"}).json()["approval_mode"] == "ask_all"
+    assert api.post("sessions", {"approval_mode": None}).json()["approval_mode"] == "default"
+
+
+@pytest.mark.parametrize("mode", ["bypass", "dont_ask", "ASK_ALL", "", 1, ["ask_all"]])
+def test_a_session_cannot_be_looser_than_the_operator(api: Api, mode: object) -> None:
+    for response in (
+        api.post("sessions", {"approval_mode": mode}),
+        api.patch(f"sessions/{api.post('sessions', {}).json()['id']}", {"approval_mode": mode}),
+    ):
+        assert (response.status_code, response.json()["code"]) == (400, "invalid")
+        assert "approval_mode" in response.json()["fields"]
+    assert set(Session.objects.values_list("approval_mode", flat=True)) == {"default"}
+
+
 def test_temporary_is_yes_or_no(api: Api) -> None:
     assert api.post("sessions", {"temporary": "yes"}).json()["code"] == "invalid"
     assert not Session.objects.exists()
@@ -181,7 +203,7 @@ def test_a_session_is_read_with_messages_live_turn_and_what_waits(
     make_message(session, "", role="assistant", state="open", turn=turn)
     waits = make_message(session, "and then?", state="queued", held=True)
     shown = api.get(f"sessions/{session.id}").json()
-    assert set(shown) == KEYS | {"messages", "active_turn", "queued"}
+    assert set(shown) == KEYS | {"messages", "active_turn", "live", "queued"}
     assert [message["id"] for message in shown["messages"]] == [str(said.id)]
     assert shown["active_turn"]["id"] == str(turn.id)
     assert shown["queued"][0] | {"created_at": ""} == {

@@ -96,7 +96,23 @@ def test_usage_is_the_sum_of_all_calls(session: Session, make_turn: Make) -> Non
         "duration_ms": 1500,
         "first_chunk_ms": 20,
     }
-    assert shown["context"] == {"used": 116, "estimated": False}
+    assert "context" not in shown
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"context_window": 0}, {"used": 110, "estimated": False}),
+        ({"context_window": 8000}, {"used": 110, "estimated": False, "window": 8000}),
+        ({"context_estimated": True}, {"used": 110, "estimated": True}),
+    ],
+    ids=["no window is known", "a window is known", "estimated"],
+)
+def test_context_is_what_the_latest_call_took(
+    session: Session, make_turn: Make, columns: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    turn = make_turn(session, "completed", context_used=110, **columns)
+    assert objects.turn_object(turn)["context"] == expected
 
 
 def test_an_unknown_cost_is_said_to_be_unknown(session: Session, make_turn: Make) -> None:

@@ -20,7 +20,7 @@ class Parrot:
     """Says ``answer`` to everybody. Use it as a context manager."""
 
     def __init__(self) -> None:
-        self.answer = ""
+        self.answer, self.reason = "", "stop"
         self._going = threading.Semaphore(0)
         parrot = self
 
@@ -39,7 +39,7 @@ class Parrot:
     def settings(self) -> dict[str, str]:
         """The environment that makes it known to a server as ``parrot/parrot``."""
         entry = {"api": "openai", "base_url": f"http://127.0.0.1:{self._server.server_port}/v1"}
-        return {"COPILOT_PROVIDERS": json.dumps({"parrot": entry})}
+        return {"COPILOT_PROVIDERS": json.dumps({"parrot": entry}), "COPILOT_TITLE_MODEL": "demo/demo"}
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -53,9 +53,9 @@ class Parrot:
         self._server.server_close()
         self._thread.join()
 
-    def will_say(self, answer: str) -> None:
-        """Choose the next answer; at each ``PAUSE`` in it ``go_on`` is waited for."""
-        self.answer = answer
+    def will_say(self, answer: str, reason: str = "stop") -> None:
+        """Choose the next answer, and why it ends; at each ``PAUSE`` in it ``go_on`` is waited for."""
+        self.answer, self.reason = answer, reason
         self._going = threading.Semaphore(0)
 
     def go_on(self, pauses: int = 1) -> None:
@@ -73,7 +73,7 @@ class Parrot:
                 self._going.acquire(timeout=PAUSE_SECONDS_MAX)
             else:
                 self._say(handler, {"content": piece})
-        self._say(handler, {}, "stop")
+        self._say(handler, {}, self.reason)
         handler.wfile.write(b"data: [DONE]\n\n")
 
     def _say(self, handler: BaseHTTPRequestHandler, delta: dict[str, str], reason: str | None = None) -> None:

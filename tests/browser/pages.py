@@ -52,6 +52,21 @@ _OVER = """
   && document.getElementById("stop").hidden && document.getElementById("working").hidden
 """
 
+#: What reaches over the edge of the screen and is not inside something that scrolls by itself. (A phone would show
+#: such a page smaller, so the width of the window tells nothing.)
+_TOO_WIDE = """
+() => [...document.body.querySelectorAll("*")].filter((element) =>
+  element.getBoundingClientRect().right > screen.width + 1
+  && !element.parentElement.closest(".table, pre, .visually-hidden")
+).map((element) => `${element.tagName}.${element.className}`)
+"""
+_IS_ON_TOP = """
+(element) => {
+  const { left, top, width, height } = element.getBoundingClientRect();
+  return element.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+}
+"""
+
 #: Console lines of a browser whose server cannot be reached.
 UNREACHABLE = re.compile(r"WebSocket connection to .* failed|net::ERR_|Failed to load resource")
 
@@ -169,3 +184,26 @@ def assert_paints(page: ChatPage, whole: str, *, shrinks: Callable[[str, str], b
         assert whole.startswith(shown), f"this was on the page: {shown[-200:]!r}"
         assert len(shown) >= len(before) or (shrinks and shrinks(before, shown)), f"{shown[-80:]!r} came back"
         before = shown
+
+
+def without_settling(context: BrowserContext, complaints: Complaints) -> None:
+    """Keep the server's rendering from pages, so that they show what they drew themselves."""
+    complaints.expect(UNREACHABLE)
+    context.route("**/messages/?*", lambda route: route.abort())
+
+
+def assert_same_after_reload(chat: ChatPage) -> None:
+    """Assert that what the page drew is what the server draws."""
+    assert chat.page.locator("[data-live]").count(), "this is the server's rendering already"
+    drawn = chat.transcript()
+    chat.reload()
+    assert chat.page.locator("[data-live]").count() == 0
+    assert drawn == chat.transcript()
+
+
+def assert_fits(page: Page, *controls: str) -> None:
+    """Assert that nothing is wider than the screen and that the controls are in sight, none above another."""
+    assert page.evaluate(_TOO_WIDE) == []
+    for control in controls:
+        expect(page.locator(control)).to_be_in_viewport(ratio=1)
+        assert page.locator(control).evaluate(_IS_ON_TOP), f"{control} is covered"

@@ -7,10 +7,19 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, expect
 
 from tests.browser.model import PAUSE, Parrot
-from tests.browser.pages import PATIENCE_MS, UNREACHABLE, ChatPage, Complaints, assert_paints, words
+from tests.browser.pages import (
+    PATIENCE_MS,
+    ChatPage,
+    Complaints,
+    assert_fits,
+    assert_paints,
+    assert_same_after_reload,
+    without_settling,
+    words,
+)
 from tests.process.servers import EmbeddedServer, until
 
 pytestmark = pytest.mark.browser
@@ -67,20 +76,6 @@ print("{"x" * 200}")
 | {" | ".join("abcdefghijklmnop")} |
 {"|---" * 16}|
 | {" | ".join(["cell"] * 16)} |
-"""
-#: What reaches over the edge of the screen and is not inside something that scrolls by itself. (A phone would show
-#: such a page smaller, so the width of the window tells nothing.)
-_TOO_WIDE = """
-() => [...document.body.querySelectorAll("*")].filter((element) =>
-  element.getBoundingClientRect().right > screen.width + 1
-  && !element.parentElement.closest(".table, pre, .visually-hidden")
-).map((element) => `${element.tagName}.${element.className}`)
-"""
-_IS_ON_TOP = """
-(element) => {
-  const { left, top, width, height } = element.getBoundingClientRect();
-  return element.contains(document.elementFromPoint(left + width / 2, top + height / 2));
-}
 """
 TAG = "<img/src=x/onerror=window.hacked=6>"
 #: Everything a turn can be made of and end with.
@@ -179,21 +174,6 @@ def test_what_waited_for_a_stopped_answer_is_held_until_it_is_sent(new_chat: New
     assert chat.questions.count() == 2
 
 
-def without_settling(context: BrowserContext, complaints: Complaints) -> None:
-    """Keep the server's rendering from pages, so that they show what they drew themselves."""
-    complaints.expect(UNREACHABLE)
-    context.route("**/messages/?*", lambda route: route.abort())
-
-
-def assert_same_after_reload(chat: ChatPage) -> None:
-    """Assert that what the page drew is what the server draws."""
-    assert chat.page.locator("[data-live]").count(), "this is the server's rendering already"
-    drawn = chat.transcript()
-    chat.reload()
-    assert chat.page.locator("[data-live]").count() == 0
-    assert drawn == chat.transcript()
-
-
 def assert_alike(one: ChatPage, other: ChatPage) -> None:
     """Assert that both tabs show the same as soon as both have all there is."""
     with suppress(AssertionError):
@@ -237,6 +217,28 @@ def test_a_document_looks_alike_live_and_in_a_fresh_tab_at_every_moment(
     chat.until_over(1)
     assert chat.answers.last.locator("pre, table, li, blockquote, h1, h2, strong").count() > 10
     assert_same_after_reload(chat)
+
+
+def test_an_answer_that_was_cut_says_so_live_and_after_a_reload(new_chat: NewChat, parrot: Parrot) -> None:
+    parrot.will_say("Once upon a", "length")
+    chat = new_chat(model="parrot/parrot")
+    chat.send("Tell me a story.")
+    chat.until_over(1)
+    line = chat.answers.last.locator(".turn-stopped")
+    expect(line).to_have_text("Cut here: the answer reached the limit of its length.")
+    chat.page.reload()
+    expect(line).to_have_text("Cut here: the answer reached the limit of its length.")
+
+
+def test_a_refusal_says_so_once(new_chat: NewChat, parrot: Parrot) -> None:
+    parrot.will_say("", "content_filter")
+    chat = new_chat(model="parrot/parrot")
+    chat.send("Tell me a secret.")
+    chat.until_over(1)
+    for _ in range(2):
+        expect(chat.answers.last).to_contain_text("The model declined to answer this.")
+        expect(chat.answers.last.locator(".turn-stopped")).to_have_count(0)
+        chat.page.reload()
 
 
 def test_a_document_that_is_stopped_in_the_middle_of_a_block_looks_alike_after_a_reload(
@@ -305,11 +307,3 @@ def test_everything_fits_a_phone(
     assert_fits(page, "#send", "#text", "a.back")
     page.locator("a.back").tap()
     page.wait_for_url(server.url + "/")
-
-
-def assert_fits(page: Page, *controls: str) -> None:
-    """Assert that nothing is wider than the screen and that the controls are in sight, none above another."""
-    assert page.evaluate(_TOO_WIDE) == []
-    for control in controls:
-        expect(page.locator(control)).to_be_in_viewport(ratio=1)
-        assert page.locator(control).evaluate(_IS_ON_TOP), f"{control} is covered"

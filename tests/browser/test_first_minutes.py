@@ -33,7 +33,7 @@ def test_by_the_printed_link_to_the_first_answer_and_out_again(stranger: Browser
     assert sizes == sorted(sizes)
     assert [who for who, _ in chat.texts()] == ["user", "assistant"]
     assert chat.answers.last.locator("strong").inner_text() == "demo model"
-    assert chat.answers.last.locator("li").count() == 3
+    assert chat.answers.last.locator("li").count() == 4
     expect(page.locator("#text")).to_be_focused()
     assert page.locator("#sessions a").count() == 1
 

@@ -14,7 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from chat.transcript import STOPPED, TOOL_STATES
+from chat.transcript import CUT, STOPPED, TOOL_STATES
+from copilot.agent.loop import DECLINED
 from copilot.models import Message, Session, Turn, User
 from copilot.turns.sessions import create_session
 
@@ -183,6 +184,24 @@ def test_a_stopped_turn_is_no_error(page: Client, session: Session) -> None:
     assert "turn-error" not in html
 
 
+@pytest.mark.parametrize("outcome", CUT)
+def test_an_answer_that_ended_early_says_so_below_its_last_message(
+    page: Client, session: Session, outcome: str
+) -> None:
+    early = ended(session, "completed", outcome)
+    for number in range(2):
+        say(session, "user", text("please"), turn=early)
+        say(session, "assistant", text(f"so far {number}"), turn=early)
+    say(session, "assistant", text("whole"), turn=ended(session, "completed", "stop"))
+    articles = page.get(address(session)).content.decode().split("<article")
+    assert [CUT[outcome] in article for article in articles[1:]] == [False, False, False, True, False]
+
+
+def test_a_refusal_that_says_so_itself_says_it_once(page: Client, session: Session) -> None:
+    say(session, "assistant", text(DECLINED), turn=ended(session, "completed", "content-filter"))
+    assert CUT["content-filter"] not in page.get(address(session)).content.decode()
+
+
 def test_a_turn_that_was_stopped_before_it_said_anything_says_so_once(page: Client, session: Session) -> None:
     silent, partial = ended(session, "cancelled", "stopped"), ended(session, "cancelled", "stopped")
     for turn in (silent, silent, partial):
@@ -207,6 +226,8 @@ def test_the_live_view_words_things_like_the_templates() -> None:
     parts, live = (scripts / "parts.js").read_text(), (scripts / "live.js").read_text()
     assert all(f'"{state}": "{label}"' in parts for state, label in TOOL_STATES.items())
     assert all(f'{reason}: "{sentence}"' in live for reason, sentence in STOPPED.items())
+    assert all(f'"{reason}": "{sentence}"' in live for reason, sentence in CUT.items())
+    assert f'DECLINED = "{DECLINED}"' in live
 
 
 # --- pages of a long transcript -----------------------------------------------------------------
@@ -247,8 +268,8 @@ def test_a_page_costs_the_same_whatever_its_length(
     for number in range(20):
         say(session, "assistant", text(str(number)), turn=ended(session, "completed", "stop"))
         create_session(user=session.user, title=str(number))
-    # login session, user; session, list of sessions, messages, their turns
-    with django_assert_num_queries(6):
+    # login session, user; session, messages, their turns, one that waits; how much waits, list of sessions
+    with django_assert_num_queries(8):
         page.get(address(session))
 
 

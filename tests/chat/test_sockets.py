@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from linking.keys import issue_key, revoke_key
 from linking.models import PersonalKey
 from tests.chat.sockets import Wire, connected
 from tests.factories import Holder, accept, expire_lease, make_running, make_session
+from tests.uploads import make_file
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("hints")]
 
@@ -129,6 +132,17 @@ async def test_sending_too_often_is_an_error_frame_and_shared_with_rest(
     assert frame["fields"]["window"] == "minute"
     assert await lives(wire)
     assert await db(Message.objects.filter(client_id="one").count) == 0
+
+
+async def test_files_go_along_with_a_frame(wire: Wire, user: User, tmp_path: Path, settings: Settings) -> None:
+    settings.DATA_DIR = tmp_path
+    file = await db(make_file, user)
+    await wire.send({"type": "send", "text": "Look", "client_id": "one", "attachments": [str(uuid.uuid4())]})
+    refused = await wire.frame("ack", "error")
+    assert (refused["type"], refused["code"], list(refused["fields"])) == ("error", "invalid", ["attachments"])
+    await wire.send({"type": "send", "text": "Look", "client_id": "one", "attachments": [str(file.pk)]})
+    accepted = await wire.frame("ack", "error")
+    assert accepted["message"]["parts"][1]["filename"] == file.name
 
 
 # --- what connecting does -------------------------------------------------------------------

@@ -1,10 +1,13 @@
 // Calls to the REST API and to fragments of the page, with the session's cookie.
 
-/** A call that was refused or never arrived; `message` is a sentence for the person. */
+import { parseExact } from "../approvals/json.js";
+
+/** A call that was refused or never arrived; `message` is a sentence for the person, `fields` says more. */
 export class CallError extends Error {
-  constructor(code, detail) {
+  constructor(code, detail, fields = {}) {
     super(detail);
     this.code = code;
+    this.fields = fields;
   }
 }
 
@@ -12,21 +15,22 @@ function csrfToken() {
   return document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
 }
 
-/** Call `path`; the JSON of the answer, or null when it has none. */
+/** Call `path` with a form, or a value to send as JSON; the JSON of the answer, or null when it has none. */
 export async function call(method, path, body) {
   const headers = { "X-CSRFToken": csrfToken() };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) }).catch(() => {
+  const isForm = body instanceof FormData;
+  if (body !== undefined && !isForm) headers["Content-Type"] = "application/json";
+  const response = await fetch(path, { method, headers, body: isForm ? body : body && JSON.stringify(body) }).catch(() => {
     throw new CallError("network", "The server could not be reached. Try again.");
   });
   const text = await response.text();
   let answer = null;
   try {
-    answer = text ? JSON.parse(text) : null;
+    answer = text ? parseExact(text) : null;
   } catch {
     answer = null;
   }
-  if (!response.ok) throw new CallError(answer?.code ?? "unknown", answer?.detail ?? "That did not work. Try again.");
+  if (!response.ok) throw new CallError(answer?.code ?? "unknown", answer?.detail ?? "That did not work. Try again.", answer?.fields);
   return answer;
 }
 

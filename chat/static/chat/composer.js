@@ -35,6 +35,8 @@ export function prepareBox(box, form) {
 }
 
 export class Composer {
+  attachments = null; // where files can go along
+
   constructor(form, sessionId, onSend) {
     this.box = form.querySelector("textarea");
     this.button = form.querySelector(".send");
@@ -45,9 +47,9 @@ export class Composer {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const text = this.text.trim();
-      if (!text) return;
+      if (!text || this.attachments?.isBusy) return;
       this.text = "";
-      onSend(text);
+      onSend(text, this.attachments?.send());
     });
     this.changed();
   }
@@ -62,14 +64,21 @@ export class Composer {
     this.changed();
   }
 
-  /** Bring back a text that was not accepted, in front of what was typed since. */
-  restore(text) {
+  /** Say what a message would wait for, if for anything. */
+  waitFor(what) {
+    const placeholder = what ? `Waits for ${what}` : "Message Holdfast";
+    if (this.box.placeholder !== placeholder) this.box.placeholder = placeholder;
+  }
+
+  /** Bring back a text that was not accepted, in front of what was typed since, and its files. */
+  restore(text, files = []) {
+    this.attachments?.restore(files);
     this.text = this.text.trim() ? `${text}\n\n${this.text}` : text;
     this.box.focus();
   }
 
   changed() {
-    this.button.disabled = !this.text.trim();
+    this.button.disabled = !this.text.trim() || Boolean(this.attachments?.isBusy);
     store(localStorage, this.key, this.text);
   }
 }
@@ -78,11 +87,12 @@ export class Composer {
 export class Outbox {
   constructor(sessionId) {
     this.key = `holdfast:outbox:${sessionId}`;
-    this.items = JSON.parse(stored(sessionStorage, this.key) ?? "[]"); // {clientId, text}
+    this.items = JSON.parse(stored(sessionStorage, this.key) ?? "[]"); // {clientId, text, files}
   }
 
-  add(text) {
-    const item = { clientId: newId(), text };
+  /** @param files parts of the message */
+  add(text, files) {
+    const item = { clientId: newId(), text, files };
     this.items.push(item);
     this.keep();
     return item;

@@ -1,6 +1,6 @@
 // Draws a turn that is being written, message by message.
 
-import { drawn, element, foot } from "./parts.js";
+import { drawn, drawnFile, element, foot } from "./parts.js";
 
 // Worded like STOPPED in chat/transcript.py.
 const STOPPED = {
@@ -9,11 +9,18 @@ const STOPPED = {
   parent_stopped: "Stopped together with the chat that started it.",
   operator: "Stopped by the operator.",
 };
+// Worded like CUT there, and like DECLINED in copilot/agent/loop.py.
+const CUT = {
+  "length": "Cut here: the answer reached the limit of its length.",
+  "content-filter": "Ended here: the model declined to go on.",
+};
+const DECLINED = "The model declined to answer this.";
 
 /** A message of a person, as the template draws it. */
-export function userArticle({ id, seq, turn, clientId, text, pending }) {
+export function userArticle({ id, seq, turn, clientId, text, parts, pending }) {
   const article = element("article", "message user");
-  article.append(element("h2", "visually-hidden", "You"), element("div", "part said", text), foot("user"));
+  const files = filesOf(parts).map(drawnFile);
+  article.append(element("h2", "visually-hidden", "You"), element("div", "part said", text), ...files, foot("user"));
   if (id) article.dataset.id = id;
   if (seq) article.dataset.seq = seq;
   if (turn) article.dataset.turn = turn;
@@ -26,6 +33,10 @@ export function textOf(parts) {
   return (parts ?? []).filter((part) => part.type === "text").map((part) => part.text).join("");
 }
 
+export function filesOf(parts) {
+  return (parts ?? []).filter((part) => part.type === "file");
+}
+
 /** The articles of one turn. `transcript` finds and places articles; `fold` is what they show. */
 export class LiveTurn {
   constructor(fold, transcript) {
@@ -35,7 +46,9 @@ export class LiveTurn {
     this.articles = new Map(); // message -> {article, parts: [{part, version, view}], end}
   }
 
-  draw({ demo }) {
+  /** @param {{demo: boolean, isKnown: boolean}} about `isKnown`: it is known whether the turn waits for somebody */
+  draw({ demo, isKnown }) {
+    this.isKnown = isKnown;
     if (this.epoch !== this.fold.epoch) this.forget();
     for (const message of this.fold.messages) {
       if (message.role === "user") this.drawUser(message);
@@ -54,7 +67,7 @@ export class LiveTurn {
     if (this.articles.has(message)) return;
     const { id, seq, client_id: clientId, parts } = message.message;
     const known = this.transcript.find(id, clientId);
-    const article = known ?? userArticle({ id, seq, turn: this.fold.id, clientId, text: textOf(parts) });
+    const article = known ?? userArticle({ id, seq, turn: this.fold.id, clientId, text: textOf(parts), parts });
     article.removeAttribute("data-pending");
     this.articles.set(message, { article });
     this.transcript.append(article);
@@ -63,10 +76,12 @@ export class LiveTurn {
   drawAnswer(message, demo) {
     let entry = this.articles.get(message);
     if (!entry) {
-      const stored = message.id && this.transcript.find(message.id);
+      const found = message.id && this.transcript.find(message.id);
+      const stored = found && !("upto" in found.dataset) && found;
+      if (found && !stored && !this.hasAll(found)) return;
       const saysNothing = !message.parts.length && (!this.fold.isOver || this.fold.aborted);
       if (!stored && saysNothing) return;
-      entry = { article: stored ?? this.newArticle(message), parts: [], stored: Boolean(stored) };
+      entry = { article: stored || this.newArticle(message, found), parts: [], stored: Boolean(stored) };
       this.articles.set(message, entry);
     }
     if (entry.stored) return; // the server drew it: it was finished before this page came
@@ -75,14 +90,29 @@ export class LiveTurn {
     message.parts.forEach((part, index) => this.drawPart(entry, part, index));
   }
 
-  newArticle(message) {
+  /** The server drew a turn that waits, up to an event: it stays until all of that is here too. */
+  hasAll({ dataset }) {
+    return this.isKnown && this.fold.lastSeq >= Number(dataset.upto);
+  }
+
+  newArticle(message, replaced) {
     const article = element("article", "message assistant");
     article.append(element("h2", "visually-hidden", "Holdfast"));
     article.dataset.live = "";
     article.dataset.turn = this.fold.id;
     if (message.id) article.dataset.id = message.id;
-    this.transcript.append(article);
+    if (replaced) replaced.replaceWith(article);
+    else this.transcript.append(article);
     return article;
+  }
+
+  /** What draws a call of this turn, once it is there. */
+  toolView(call) {
+    for (const { parts } of this.articles.values()) {
+      const shown = parts?.find(({ part }) => part.toolCallId === call);
+      if (shown) return shown.view;
+    }
+    return null;
   }
 
   drawByline(entry, demo) {
@@ -122,9 +152,16 @@ export class LiveTurn {
   ending() {
     const { aborted, failure } = this.fold;
     if (aborted) return element("p", "turn-stopped", STOPPED[aborted] ?? "Stopped.");
+    if (this.fold.ended === "finish") return this.earlyEnd();
     if (this.fold.ended !== "error") return null;
     const line = element("p", "turn-error", [failure.detail, failure.hint].filter(Boolean).join(" ") + " ");
     line.append(element("code", "", failure.code));
     return line;
+  }
+
+  earlyEnd() {
+    const said = this.fold.messages.at(-1)?.parts.at(-1);
+    const line = CUT[this.fold.finishReason];
+    return line && !said?.isSentence?.(DECLINED) ? element("p", "turn-stopped", line) : null;
   }
 }

@@ -1,24 +1,33 @@
 // The page of a session: the websocket on one side, transcript, composer and queue on the other.
 
 import { call, fetchMessages } from "./api.js";
+import { Attachments, fileId } from "./attaching.js";
+import { announce, byId, drawConnection, drawTitle, drawWorking, nameSession, problem } from "./around.js";
 import { Branches } from "./branches.js";
+import { ChildPrompts } from "./children.js";
 import { Composer, Outbox, newId, takeFirst } from "./composer.js";
-import { LiveTurn, textOf, userArticle } from "./live.js";
+import { LiveTurn, filesOf, textOf, userArticle } from "./live.js";
+import { Prompts, serverClock, waitsFor } from "./prompts.js";
 import { Socket } from "./socket.js";
 import { TurnFold } from "./transcript.js";
 import { Scroll, Transcript, drawQueue } from "./view.js";
 import { workingLabel } from "./working.js";
 
-const QUIET_RECONNECT_MS = 800;
 const SYNC_AGAIN_MS = 2000;
+const ABOVE_PX = 60; // what stays to be seen above a place that is gone to
 
-const byId = (id) => document.getElementById(id);
 const data = byId("chat").dataset;
 
 const transcript = new Transcript(byId("transcript"));
 const scroll = new Scroll(byId("scroll"), byId("jump"));
 const outbox = new Outbox(data.session);
 const composer = new Composer(byId("composer"), data.session, send);
+composer.attachments = new Attachments(byId("composer"), {
+  api: data.api,
+  session: data.session,
+  onChange: () => composer.changed(),
+  onProblem: problem,
+});
 const branches = new Branches(byId("transcript"), {
   api: data.api,
   session: data.session,
@@ -28,8 +37,19 @@ const branches = new Branches(byId("transcript"), {
   isBusy: () => active !== null,
 });
 
+const prompts = new Prompts({
+  decide: (id, body) => call("POST", `${data.api}approvals/${id}/decide`, body),
+  read: (id) => call("GET", `${data.api}approvals/${id}`),
+  decided,
+  announce,
+  now: serverClock(Number(data.now)),
+});
+
+const childPrompts = new ChildPrompts((approval) => prompts.ways(approval));
+
 const turns = new Map(); // id -> {fold, live, model}; `live` is null once the server's own rendering is there
-let active = null; // the turn that has not ended: {id, status?, model?}
+let active = transcript.waitingTurn(); // the turn that has not ended: {id, status?, model?, approval?, isWaiting?}
+let isKnown = false; // whether the server said how things stand
 let queue = []; // messages that wait: {id, text, held}
 let sessionModel = data.model;
 let revision = Number(data.revision);
@@ -52,9 +72,18 @@ function drawSoon() {
 
 function draw() {
   drawing = false;
-  for (const turn of turns.values()) turn.live?.draw({ demo: isDemo(turn.model || sessionModel) });
-  drawQueue(byId("queue"), waiting(), { withdraw, deliver });
-  drawWorking();
+  for (const turn of turns.values()) turn.live?.draw({ demo: isDemo(turn.model || sessionModel), isKnown });
+  const asked = pendingApproval();
+  const waitsOn = asked ? waitsFor(asked) : "";
+  const { fold, live } = turns.get(active?.id) ?? {};
+  prompts.show(asked, live);
+  childPrompts.show(fold, live);
+  const isAsked = Boolean(asked || fold?.below.size);
+  drawQueue(byId("queue"), waiting(), { withdraw, deliver, waitsFor: waitsOn });
+  composer.waitFor(waitsOn);
+  const label = active && workingLabel(active, fold, { stopping, asked: isAsked });
+  drawWorking(label, Boolean(isAsked || active?.isWaiting));
+  drawTitle(isAsked);
   byId("chat").toggleAttribute("data-busy", active !== null);
   byId("stop").hidden = !active;
   byId("stop").disabled = stopping !== null && stopping.turn === active?.id;
@@ -68,32 +97,20 @@ function waiting() {
   return [...queue, ...unsent];
 }
 
-function drawWorking() {
-  const label = active ? workingLabel(active, turns.get(active.id)?.fold, stopping) : null;
-  byId("working").hidden = label === null;
-  if (label !== null && byId("working-label").textContent !== label) byId("working-label").textContent = label;
+/** What the active turn waits for a person to decide. The log may know better than the last snapshot. */
+function pendingApproval() {
+  const approval = active?.approval;
+  return approval && !turns.get(active.id)?.fold.settled.has(approval.id) ? approval : null;
+}
+
+function decided(approval) {
+  turns.get(approval.turn)?.fold.approval(approval);
+  for (const { fold } of turns.values()) if (fold.below.has(approval.id)) fold.approvalBelow(approval);
+  drawSoon();
 }
 
 function isDemo(model) {
   return model.startsWith("demo/");
-}
-
-function announce(text) {
-  byId("announce").textContent = text;
-}
-
-function problem(text) {
-  byId("problem").textContent = text;
-  byId("problem").hidden = !text;
-}
-
-function setTitle(title) {
-  const shown = title || "New chat";
-  if (byId("title").textContent === shown) return;
-  byId("title").textContent = shown;
-  document.title = `${shown} · Holdfast`;
-  const link = document.querySelector(`[data-session="${data.session}"][href]`);
-  if (link) link.textContent = shown;
 }
 
 // --- what the server says ----------------------------------------------------------------------
@@ -133,9 +150,10 @@ function onFrame(frame) {
 function onSnapshot(snapshot) {
   if (snapshot.revision < revision) return;
   revision = snapshot.revision;
+  isKnown = true;
   rewrites = Math.max(rewrites, snapshot.rewrites ?? 0);
   sessionModel = snapshot.model ?? data.model;
-  setTitle(snapshot.title);
+  nameSession(snapshot.title);
   const turn = snapshot.active_turn;
   active = turn && !turns.get(turn.id)?.fold.isOver ? turn : null;
   if (active && turns.has(active.id)) turns.get(active.id).model = active.model;
@@ -144,7 +162,7 @@ function onSnapshot(snapshot) {
 }
 
 function queuedItem(message) {
-  return { id: message.id, text: textOf(message.parts), held: Boolean(message.held) };
+  return { id: message.id, text: textOf(message.parts), files: filesOf(message.parts), held: Boolean(message.held) };
 }
 
 function onEvent({ turn: id, seq, chunk }) {
@@ -156,7 +174,8 @@ function onEvent({ turn: id, seq, chunk }) {
     return;
   }
   if (!fold.event(seq, chunk)) return;
-  if (chunk.type === "data-title") setTitle(chunk.data.title);
+  prompts.hear(chunk);
+  if (chunk.type === "data-title") nameSession(chunk.data.title);
   if (fold.isOver) onEnd(fold);
   else if (active?.id !== id) {
     active = { id };
@@ -190,7 +209,7 @@ function onAck(frame) {
     return;
   }
   const known = transcript.find(message.id, item.clientId);
-  const article = known ?? userArticle({ clientId: item.clientId, text: item.text });
+  const article = known ?? userArticle({ clientId: item.clientId, text: item.text, parts: item.files });
   article.removeAttribute("data-pending");
   Object.assign(article.dataset, { id: message.id, seq: message.seq, turn: message.turn });
   if (!known) transcript.insert(article);
@@ -201,29 +220,19 @@ function onError(frame) {
   const item = outbox.settle(frame.client_id);
   if (item) {
     transcript.remove(item.clientId);
-    composer.restore(item.text);
+    composer.restore(item.text, item.files);
   }
   if (stopping?.clientId === frame.client_id) stopping = null;
   problem(frame.detail ?? "That did not work.");
 }
 
-let quiet = null;
-
 function onState(state) {
-  if (state === "connecting") return; // an attempt may hang: it changes nothing yet
-  if (state === "waiting") {
-    quiet ??= setTimeout(() => (byId("connection").textContent = "Reconnecting…"), QUIET_RECONNECT_MS);
-    return;
-  }
-  clearTimeout(quiet);
-  quiet = null;
-  if (state === "open") byId("connection").textContent = "";
-  else if (state === "login") location.assign(`${data.login}?next=${encodeURIComponent(location.pathname)}`);
+  drawConnection(state);
+  if (state === "login") location.assign(`${data.login}?next=${encodeURIComponent(location.pathname)}`);
   else if (state === "missing") gone();
 }
 
 function gone() {
-  byId("connection").textContent = "";
   problem("This chat does not exist any more.");
   composer.box.disabled = true;
 }
@@ -297,9 +306,9 @@ byId("older").addEventListener("click", async (event) => {
 
 // --- what the person does ------------------------------------------------------------------------
 
-function send(text) {
+function send(text, files = []) {
   problem("");
-  const item = outbox.add(text);
+  const item = outbox.add(text, files);
   item.behind = active !== null; // it will wait for the answer that is being written
   outbox.keep();
   if (!item.behind) showPending(item);
@@ -308,12 +317,13 @@ function send(text) {
   drawSoon();
 }
 
-function transmit({ text, clientId }) {
-  socket.send({ type: "send", text, client_id: clientId });
+function transmit({ text, files = [], clientId }) {
+  const attachments = files.map(fileId);
+  socket.send({ type: "send", text, client_id: clientId, ...(attachments.length && { attachments }) });
 }
 
-function showPending({ text, clientId }) {
-  transcript.append(userArticle({ clientId, text, pending: true }));
+function showPending({ text, files, clientId }) {
+  transcript.append(userArticle({ clientId, text, parts: files, pending: true }));
 }
 
 byId("stop").addEventListener("click", async () => {
@@ -335,7 +345,7 @@ async function withdraw(item) {
   try {
     await call("DELETE", `${data.api}sessions/${data.session}/queued/${item.id}`);
     queue = queue.filter((other) => other.id !== item.id);
-    composer.restore(item.text);
+    composer.restore(item.text, item.files);
   } catch (error) {
     problem(error.message);
   }
@@ -356,7 +366,7 @@ function begun(article, { message, turn }) {
   transcript.cutFrom(article, turn.id);
   if (!transcript.find(message.id)) {
     const { id, seq, client_id: clientId, parts } = message;
-    transcript.insert(userArticle({ id, seq, turn: turn.id, clientId, text: textOf(parts) }));
+    transcript.insert(userArticle({ id, seq, turn: turn.id, clientId, text: textOf(parts), parts }));
   }
   if (!turns.get(turn.id)?.fold.isOver && !turn.finished_at) active = turn;
   scroll.toEnd();
@@ -383,6 +393,15 @@ async function showBranch(article, id, direction) {
   return undefined;
 }
 
+/** Who comes for a decision that was made finds it in view; one that waits is at the end anyway. */
+function showAsked() {
+  const id = location.hash.match(/^#approval-([0-9a-f-]+)$/)?.[1];
+  const card = id && transcript.root.querySelector(`[data-approval="${id}"]`);
+  if (!card) return;
+  card.open = true;
+  scroll.pin(card, byId("scroll").getBoundingClientRect().top + ABOVE_PX);
+}
+
 // --- start -----------------------------------------------------------------------------------------
 
 outbox.items.forEach((item) => {
@@ -395,3 +414,4 @@ window.sendEarly(byId("composer"));
 socket.connect();
 draw();
 scroll.toEnd();
+showAsked();

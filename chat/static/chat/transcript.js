@@ -27,6 +27,12 @@ export class TextPart {
     if (this.early.length) this.early.splice(0).forEach((frame) => this.replace(frame));
   }
 
+  /** Whether it is this plain sentence and nothing else, rendered or not. */
+  isSentence(text) {
+    const said = this.blocks.map((block) => block.html ?? block.text).join("") + this.tail;
+    return said.replace(/<\/?p>/g, "").trim() === text;
+  }
+
   /** Put finished HTML in the place of the code points from `from` up to `to`. */
   replace({ from, to, html }) {
     if (from > this.covered) {
@@ -70,10 +76,13 @@ export class TurnFold {
     this.messages = []; // {id, role, parts}
     this.byPart = new Map();
     this.calls = new Map();
+    this.settled = new Set(); // ids of approvals that nobody decides any more
+    this.below = new Map(); // what children ask: id -> {approval, call}; `call` is the one that waits for the child
     this.status = null;
     this.failure = null; // {code, detail, hint}
     this.ended = null; // finish, error or abort
     this.aborted = null;
+    this.finishReason = null;
   }
 
   /** Take one event; false when it was known already. `seq` is absent for transient chunks. */
@@ -121,7 +130,7 @@ export class TurnFold {
         const made = this.openPart(part.type, `reset-${message.parts.length}`);
         made.append(part.text);
         made.open = false;
-      } else if (part.type === "dynamic-tool") {
+      } else if (part.type === "dynamic-tool" || part.type === "data-compaction") {
         message.parts.push({ ...part, version: 0 });
       }
     }
@@ -175,6 +184,9 @@ export class TurnFold {
       case "reasoning-end":
         this.closePart(this.byPart.get(chunk.id));
         break;
+      case "data-compaction":
+        this.current.parts.push({ type: chunk.type, data: chunk.data, version: 0 });
+        break;
       case "data-status":
         this.status = chunk.data;
         break;
@@ -183,6 +195,11 @@ export class TurnFold {
         break;
       case "data-pending":
         this.follow(chunk.data);
+        break;
+      case "data-approval":
+      case "data-approval-decided":
+        if (chunk.data.parent_call) this.approvalBelow(chunk.data.approval, chunk.data.parent_call);
+        else this.approval(chunk.data.approval);
         break;
       case "finish":
       case "error":
@@ -209,8 +226,10 @@ export class TurnFold {
   end(chunk) {
     this.ended = chunk.type;
     this.status = null;
+    this.below.clear();
     this.openParts.forEach((part) => this.closePart(part));
     if (chunk.type === "error") this.failure = { code: "unknown", ...this.failure, detail: chunk.errorText };
+    if (chunk.type === "finish") this.finishReason = chunk.finishReason;
     if (chunk.type === "abort") this.aborted = chunk.reason ?? "stopped";
   }
 
@@ -222,13 +241,53 @@ export class TurnFold {
       this.current.parts.push(part);
       this.status = null;
     }
-    Object.assign(part, toolChange(chunk), { version: part.version + 1 });
+    Object.assign(part, toolChange(chunk, part), { version: part.version + 1 });
+    if (!hasOutcome(part)) return;
+    for (const [id, { call }] of this.below) if (call === chunk.toolCallId) this.below.delete(id); // it waits no more
+  }
+
+  /** A child, or one of its own, asks a person, or did: it shows on the call that waits for it. */
+  approvalBelow(approval, call) {
+    if (approval.status !== "pending") {
+      this.settled.add(approval.id);
+      this.below.delete(approval.id);
+    } else if (!this.settled.has(approval.id)) {
+      this.below.set(approval.id, { approval, call });
+    }
+  }
+
+  /**
+   * Note on the calls that a person is asked about them, or what became of it; outcomes follow by themselves.
+   * A question is no approval: its call waits for its output like any other.
+   */
+  approval(approval) {
+    const isPending = approval.status === "pending";
+    if (isPending && this.settled.has(approval.id)) return;
+    if (!isPending) this.settled.add(approval.id);
+    for (const { tool_call_id: call } of approval.requests) {
+      const part = this.calls.get(call);
+      if (!part) continue;
+      part.version += 1;
+      part.asked = isPending ? undefined : approval;
+      if (approval.kind === "tool_approval" && !hasOutcome(part)) Object.assign(part, approvalChange(approval, call));
+    }
   }
 }
 
-function toolChange(chunk) {
+const hasOutcome = ({ state }) => state.startsWith("output-");
+
+function approvalChange({ id, status, decisions = [] }, call) {
+  const about = { id: `${id}.${call}` };
+  if (status === "pending") return { state: "approval-requested", approval: about };
+  if (status !== "decided") return { state: "input-available", approval: undefined };
+  const approved = decisions.find((each) => each.tool_call_id === call)?.type !== "reject";
+  return { state: "approval-responded", approval: { ...about, approved } };
+}
+
+function toolChange(chunk, part) {
   switch (chunk.type) {
     case "tool-input-available":
+      if (part.input !== undefined) return { input: chunk.input }; // as a person edited it
       return { state: "input-available", input: chunk.input, toolName: chunk.toolName };
     case "tool-output-available":
       return { state: chunk.preliminary ? "input-available" : "output-available", output: chunk.output };
@@ -237,7 +296,7 @@ function toolChange(chunk) {
     case "tool-output-error":
       return { state: "output-error", errorText: chunk.errorText };
     case "tool-output-denied":
-      return { state: "output-denied", approval: { reason: chunk.reason } };
+      return { state: "output-denied", approval: { ...part.approval, approved: false, reason: chunk.reason } };
     case "tool-approval-request":
       return { state: "approval-requested" };
     default:

@@ -1,13 +1,12 @@
 // What tools get and give, shown exactly as the server shows it.
 
+import { parseExact } from "../approvals/json.js";
+
+const HOLDS_VALUES = /"(tool-|dynamic-tool"|data-approval|approval")/;
+
 /** Parse a frame. Numbers that JavaScript would change (1.0, 2 to the 70th) keep their digits where it can. */
 export function parseFrame(text) {
-  const holdsValues = text.includes('"tool-') || text.includes('"dynamic-tool"');
-  return holdsValues && JSON.rawJSON ? JSON.parse(text, keepNumber) : JSON.parse(text);
-}
-
-function keepNumber(_key, value, { source }) {
-  return typeof value === "number" && String(value) !== source ? JSON.rawJSON(source) : value;
+  return HOLDS_VALUES.test(text) ? parseExact(text) : JSON.parse(text);
 }
 
 /** A text as it is, anything else as indented JSON with sorted keys, nothing as nothing. */

@@ -1,6 +1,6 @@
 // The transcript's articles and the scroll position around them.
 
-import { addCopyButtons, element } from "./parts.js";
+import { finishDrawn, element } from "./parts.js";
 
 const AT_END_PX = 48;
 
@@ -9,7 +9,7 @@ export class Transcript {
   constructor(root) {
     this.root = root;
     this.settledSeq = this.lastSeq();
-    addCopyButtons(root);
+    finishDrawn(root);
     root.addEventListener("click", copyCode);
   }
 
@@ -21,6 +21,12 @@ export class Transcript {
     return [...this.root.children].find(
       (article) => (id && article.dataset.id === id) || (clientId && article.dataset.clientId === clientId),
     );
+  }
+
+  /** The turn that waited for a decision when the server drew the page. */
+  waitingTurn() {
+    const article = this.root.querySelector(":scope > [data-upto]");
+    return article && { id: article.dataset.turn, isWaiting: true };
   }
 
   /** The last message of a person in a turn. */
@@ -60,9 +66,10 @@ export class Transcript {
   }
 
   replace(known, article) {
-    addCopyButtons(article);
+    finishDrawn(article);
     known.removeAttribute("data-live");
     known.removeAttribute("data-pending");
+    known.removeAttribute("data-upto");
     for (const { name, value } of article.attributes) known.setAttribute(name, value);
     if ("editing" in known.dataset) return; // not under the person's hand
     if (getSelection()?.type === "Range" && getSelection().containsNode(known, true)) return;
@@ -72,7 +79,7 @@ export class Transcript {
   }
 
   insert(article) {
-    addCopyButtons(article);
+    finishDrawn(article);
     const seq = Number(article.dataset.seq);
     const next = [...this.root.children].find(
       (other) => Number(other.dataset.seq) > seq || other.matches("[data-live], [data-pending]"),
@@ -109,7 +116,7 @@ export class Transcript {
   }
 
   prepend(articles) {
-    articles.forEach(addCopyButtons);
+    articles.forEach(finishDrawn);
     this.root.prepend(...articles.filter((article) => !this.find(article.dataset.id)));
   }
 }
@@ -174,11 +181,11 @@ export class Scroll {
 const drawnQueues = new WeakMap();
 
 /** The messages that wait, each with a way to take it back. What did not change stays: somebody may be pressing it. */
-export function drawQueue(root, items, { withdraw, deliver }) {
-  const wanted = JSON.stringify(items);
+export function drawQueue(root, items, { withdraw, deliver, waitsFor = "" }) {
+  const wanted = JSON.stringify([items, waitsFor]);
   if (drawnQueues.get(root) === wanted) return;
   drawnQueues.set(root, wanted);
-  root.replaceChildren(...items.map((item) => queuedRow(item, withdraw)));
+  root.replaceChildren(...items.map((item) => queuedRow(item, withdraw, waitsFor)));
   root.hidden = items.length === 0;
   if (!items.some((item) => item.held)) return;
   const now = element("button", "button", "Send now");
@@ -187,9 +194,9 @@ export function drawQueue(root, items, { withdraw, deliver }) {
   root.firstElementChild.append(now);
 }
 
-function queuedRow(item, withdraw) {
+function queuedRow(item, withdraw, waitsFor) {
   const row = element("div", "queued");
-  row.append(element("span", "what", item.text), element("span", "why", waits(item)));
+  row.append(element("span", "what", item.text), element("span", "why", waits(item, waitsFor)));
   if (item.id) {
     const button = element("button", "button quiet-button", "Withdraw");
     button.type = "button";
@@ -199,7 +206,8 @@ function queuedRow(item, withdraw) {
   return row;
 }
 
-function waits({ id, held }) {
+function waits({ id, held }, waitsFor) {
   if (!id) return "sending…";
-  return held ? "held back" : "next";
+  if (held) return "held back";
+  return waitsFor ? `waits for ${waitsFor}` : "next";
 }

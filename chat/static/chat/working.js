@@ -1,9 +1,9 @@
 // What the page says while an answer is on its way.
 
 /** What to say while nothing can be read yet; null when the answer speaks for itself. */
-export function workingLabel(active, fold, stopping) {
+export function workingLabel(active, fold, { stopping, asked }) {
   if (stopping?.turn === active.id) return "Stopping…";
-  if (active.status === "requires_action") return "Waiting for you.";
+  if (asked || active.isWaiting) return "Waiting for you.";
   if (!fold) return "";
   if (fold.status) return statusLabel(fold.status);
   const open = fold.openParts.at(-1);
