@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.db.models import Model, Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from common.ids import as_uuid
-from copilot.models import Message, Session, Step, ToolCall, Turn, TurnLog, UsageRecord, User, Worker
-
-
-def short(value: object) -> str:
-    """The end of an id: its beginning is the time, which neighbours share."""
-    return f"…{str(value)[-12:]}" if value else "-"
+from common.admin import ReadOnlyAdmin, ReadOnlyInline, short
+from copilot.models import Message, Preset, Session, Step, ToolCall, Turn, TurnLog, UsageRecord, User, Worker
+from copilot.presets import name_problem, remove
 
 
 def session_link(session_id: object) -> str:
@@ -27,53 +24,7 @@ def session_link(session_id: object) -> str:
     return format_html('<a href="{}">{}</a>', page, session_id)
 
 
-class ReadOnly:
-    """Nothing can be added, changed or deleted."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Rows are made by the engine."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Rows are changed by the engine, under its locks."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Rows are deleted with their session, by its owner."""
-        return False
-
-
-class EngineAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg] # not subscriptable at run time
-    """A read-only table, found by full ids or by the owner's name."""
-
-    show_full_result_count = False
-    list_per_page = 50
-    #: Columns that hold an id that one may search for.
-    id_columns: tuple[str, ...] = ("pk",)
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """Look up ids as ids: comparing them as text would read the whole table."""
-        wanted = as_uuid(search_term.strip())
-        if wanted is None:
-            return super().get_search_results(request, queryset, search_term)
-        any_of = Q()
-        for column in self.id_columns:
-            any_of |= Q(**{column: wanted})
-        return queryset.filter(any_of), False
-
-
-class EngineInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg] # not subscriptable at run time
-    """Rows of a turn on its page."""
-
-    extra = 0
-    can_delete = False
-    show_change_link = False
-    model: type[Model]
-
-
-class JournalInline(EngineInline):
+class JournalInline(ReadOnlyInline):
     """What happened to the turn."""
 
     model = TurnLog
@@ -83,7 +34,7 @@ class JournalInline(EngineInline):
     ordering = ("pk",)
 
 
-class StepInline(EngineInline):
+class StepInline(ReadOnlyInline):
     """What the model was asked for; not what it said."""
 
     model = Step
@@ -92,7 +43,7 @@ class StepInline(EngineInline):
     ordering = ("number",)
 
 
-class ToolCallInline(EngineInline):
+class ToolCallInline(ReadOnlyInline):
     """Which tools were called; not with what."""
 
     model = ToolCall
@@ -105,13 +56,16 @@ class ToolCallInline(EngineInline):
 class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg] # not subscriptable at run time
     """People; they are deactivated, not deleted, once they have sessions."""
 
-    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Copilot", {"fields": ("tier", "time_zone")}))
+    fieldsets = (
+        *(DjangoUserAdmin.fieldsets or ()),
+        ("Copilot", {"fields": ("tier", "time_zone")}),
+    )
     list_display = ("username", "email", "is_active", "is_staff", "tier", "last_login")
     show_full_result_count = False
 
 
 @admin.register(Session)
-class SessionAdmin(EngineAdmin):
+class SessionAdmin(ReadOnlyAdmin):
     """Conversations; their titles come from what people wrote, so lists do without."""
 
     list_display = ("short_id", "user", "archived", "temporary", "revision", "created_at", "updated_at")
@@ -126,6 +80,7 @@ class SessionAdmin(EngineAdmin):
         "title_source",
         "model",
         "tools",
+        "approval_mode",
         "archived",
         "temporary",
         "revision",
@@ -146,8 +101,43 @@ class SessionAdmin(EngineAdmin):
         return short(session.pk)
 
 
+class PresetForm(forms.ModelForm):  # type: ignore[type-arg] # not subscriptable at run time
+    """One of the operator's presets."""
+
+    def clean_name(self) -> str:
+        """Refuse a name that another one has, whatever the case."""
+        name = " ".join(self.cleaned_data["name"].split())
+        if problem := name_problem(Preset.objects.of_operator().exclude(pk=self.instance.pk), name):
+            raise forms.ValidationError(problem)
+        return name
+
+
+@admin.register(Preset)
+class PresetAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # as above
+    """The presets that everybody can use; what people make for themselves is theirs."""
+
+    form = PresetForm
+    fields = ("name", "prompt", "tone", "style")
+    list_display = ("name", "tone", "style", "created_at")
+    search_fields = ("name",)
+    ordering = ("name",)
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Preset]:
+        """Return the operator's own."""
+        return Preset.objects.of_operator()
+
+    def delete_model(self, request: HttpRequest, obj: Preset) -> None:
+        """Take it from the sessions that have it, too."""
+        remove(Preset.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Preset]) -> None:
+        """Take them from the sessions that have them, too."""
+        remove(Preset.objects.filter(pk__in=queryset.values("pk")))
+
+
 @admin.register(Message)
-class MessageAdmin(EngineAdmin):
+class MessageAdmin(ReadOnlyAdmin):
     """Messages; their text is on their own page only."""
 
     list_display = (
@@ -213,7 +203,7 @@ class MessageAdmin(EngineAdmin):
 
 
 @admin.register(Turn)
-class TurnAdmin(EngineAdmin):
+class TurnAdmin(ReadOnlyAdmin):
     """Turns, with their history."""
 
     list_display = (
@@ -259,7 +249,7 @@ class TurnAdmin(EngineAdmin):
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(EngineAdmin):
+class UsageRecordAdmin(ReadOnlyAdmin):
     """What model calls used."""
 
     list_display = (
@@ -272,6 +262,7 @@ class UsageRecordAdmin(EngineAdmin):
         "output_tokens",
         "cost_microdollars",
         "cost_source",
+        "estimated",
         "created_at",
     )
     list_filter = ("cost_source", "created_at")
@@ -287,7 +278,7 @@ class UsageRecordAdmin(EngineAdmin):
 
 
 @admin.register(Worker)
-class WorkerAdmin(EngineAdmin):
+class WorkerAdmin(ReadOnlyAdmin):
     """Processes that run turns, as their heartbeat describes them."""
 
     list_display = (

@@ -9,5 +9,8 @@ class CopilotConfig(AppConfig):
     name = "copilot"
 
     def ready(self) -> None:
-        """Register the checks."""
+        """Register the checks, and listen to what people decide."""
         from copilot import checks  # noqa: F401
+        from copilot.turns import answered
+
+        answered.connect()

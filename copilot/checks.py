@@ -7,10 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
+from common.checks import TAG
+from copilot.mcp.config import server_problems
 from copilot.providers.registry import provider_problems
 
-#: The tag of all of the project's own checks.
-TAG = "holdfast"
 #: A lease must outlive a few lost heartbeats, or turns are taken from workers that are only busy.
 HEARTBEATS = 4
 
@@ -35,6 +35,13 @@ def check_lease(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def check_providers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Providers are set up in a way that can be understood, and every model that is named exists."""
     return [_provider_error(problem) for problem in provider_problems()]
+
+
+@register(TAG)
+def check_mcp_servers(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """MCP servers are described in a way that can be understood."""
+    hint = "Correct the JSON in MCP_SERVERS."
+    return [Error(problem, hint=hint, id="holdfast.E010") for problem in server_problems()]
 
 
 def _provider_error(problem: str) -> Error:

@@ -22,12 +22,14 @@ from django.core.checks import run_checks
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
+from common.checks import TAG
 from common.db import db_now
-from copilot.checks import TAG
 from copilot.diagnostics.storage import workers_elsewhere
-from copilot.models import Worker
+from copilot.mcp.config import servers
+from copilot.models import McpServer, Worker
 from copilot.providers import registry
 from copilot.providers.base import ModelMessage, ModelRequest, ProviderError, TextPart
+from copilot.tools import sandbox
 
 #: Seconds that one answer may take.
 PATIENCE = 1.5
@@ -63,6 +65,8 @@ def examine(*, online: bool = False) -> Iterator[Finding]:
     yield _channel_layer(broker)
     yield _storage(usable=usable)
     yield from _providers(online=online)
+    yield _shell()
+    yield from _mcp_servers(usable=usable)
     yield _sweep(usable=usable)
 
 
@@ -276,6 +280,42 @@ async def _first_part(model_id: str) -> None:
     async with asyncio.timeout(ONLINE_PATIENCE), contextlib.aclosing(provider.stream(request)) as stream:
         async for _ in stream:
             return
+
+
+# --- tools --------------------------------------------------------------------------------------
+
+
+def _shell() -> Finding:
+    if settings.SHELL_SANDBOX == "disabled":
+        return Finding("ok", "shell", "not offered, because SHELL_SANDBOX is disabled")
+    if problem := sandbox.problem():
+        return Finding("warn", "shell", f"not offered. {problem} Or set SHELL_SANDBOX=disabled.")
+    if settings.SHELL_SANDBOX == "unsafe_host":
+        return Finding("warn", "shell", "commands run on this machine without a sandbox (SHELL_SANDBOX)")
+    network = "with the network of this machine" if settings.SHELL_NETWORK else "without network"
+    return Finding("ok", "shell", f"commands run in bubblewrap, {network}")
+
+
+# --- MCP servers --------------------------------------------------------------------------------
+
+
+def _mcp_servers(*, usable: bool) -> Iterator[Finding]:
+    """Say what workers last heard of each server; nothing is connected to."""
+    for name in servers():
+        row = McpServer.objects.filter(name=name).first() if usable else None
+        if not usable:
+            yield Finding("warn", f"mcp {name}", "not checked, because the database cannot be used")
+        elif row is None:
+            yield Finding(
+                "warn", f"mcp {name}", "no worker has connected to it yet; the next one that starts does"
+            )
+        elif row.problem:
+            mend = "Correct MCP_SERVERS, or start it; the next call tries again."
+            yield Finding("FAIL", f"mcp {name}", f"cannot be reached ({row.problem}). {mend}")
+        else:
+            yield Finding(
+                "ok", f"mcp {name}", f"{len(row.tools)} tools, heard at {row.listed_at:%Y-%m-%d %H:%M} UTC"
+            )
 
 
 # --- workers ------------------------------------------------------------------------------------

@@ -11,20 +11,24 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import QuerySet, Sum
+from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
 
+from approvals.models import Action, AuditEntry
+from approvals.models.action import ActionQuerySet
 from copilot.events import schema
 from copilot.events.fold import Event, Transcript
 from copilot.models import Message, Session, Step, ToolCall, Turn, TurnEvent, TurnLog, UsageRecord
-from copilot.models.turn import LIVE
+from copilot.models.turn import LIVE, TurnQuerySet
 
 #: Rows of a batch; a turn brings its whole log along, a session only a few numbers a message.
 TURNS = 50
 SESSIONS = 200
+ACTIONS = 200
 
 
 @dataclass
@@ -38,6 +42,14 @@ class TurnFacts:
     calls: list[ToolCall] = field(default_factory=list)
     usage: list[tuple[int, int, uuid.UUID]] = field(default_factory=list)
     journal: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    #: In the order in which they were asked.
+    actions: list[Action] = field(default_factory=list)
+    #: The calls that the audit log has decisions about, by action.
+    audited: dict[uuid.UUID | None, list[uuid.UUID | None]] = field(default_factory=dict)
+    #: How many of its calls have sealed values; counted once it has ended.
+    sealed: int = 0
+    #: When this was read, on the database's clock.
+    now: datetime | None = None
 
     @property
     def answers(self) -> list[Message]:
@@ -97,6 +109,15 @@ class SessionFacts:
         return [message for message in self.messages if message.seq is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class ActionFacts:
+    """A pending action, the status of its turn (None: it is gone), and for how long its time is over."""
+
+    action: Action
+    turn_status: str | None
+    overdue: float
+
+
 @contextmanager
 def snapshot() -> Iterator[None]:
     """Let every read inside see the same moment, without a lock that a writer would wait for."""
@@ -117,16 +138,26 @@ def snapshot() -> Iterator[None]:
             yield
 
 
-def turn_facts(turns: QuerySet[Turn]) -> Iterator[TurnFacts]:
+def turn_facts(turns: TurnQuerySet) -> Iterator[TurnFacts]:
     """Yield the facts of these turns, batch by batch in order of their ids."""
-    for batch in _batches(turns.select_related("next_turn"), TURNS, _load_turns):
+    for batch in _batches(turns.select_related("next_turn", "parent", "session").with_time(), TURNS, _load_turns):
         yield from batch
 
 
 def session_facts(sessions: QuerySet[Session]) -> Iterator[SessionFacts]:
     """Yield the facts of these sessions, batch by batch in order of their ids."""
-    for batch in _batches(sessions, SESSIONS, _load_sessions):
+    for batch in _batches(sessions.select_related("parent"), SESSIONS, _load_sessions):
         yield from batch
+
+
+def action_facts(actions: ActionQuerySet) -> Iterator[ActionFacts]:
+    """Yield the facts of those of these actions that are pending, batch by batch in order of their ids."""
+    turns = Turn.objects.filter(pk=OuterRef("turn")).values("status")[:1]
+    pending = actions.filter(status=Action.Status.PENDING).with_time().annotate(turn_status=Subquery(turns))
+    for batch in _batches(pending, ACTIONS, list):
+        for action in batch:
+            overdue = (action.time - action.expires_at).total_seconds()
+            yield ActionFacts(action, action.turn_status, overdue)
 
 
 def _batches(rows: QuerySet[Any], size: int, load: Any) -> Iterator[list[Any]]:
@@ -142,7 +173,7 @@ def _batches(rows: QuerySet[Any], size: int, load: Any) -> Iterator[list[Any]]:
 
 
 def _load_turns(turns: Sequence[Turn]) -> list[TurnFacts]:
-    facts = {turn.pk: TurnFacts(turn) for turn in turns}
+    facts = {turn.pk: TurnFacts(turn, now=getattr(turn, "time", None)) for turn in turns}
     ids = list(facts)
     events = TurnEvent.objects.filter(turn_id__in=ids).order_by("turn_id", "seq")
     for turn_id, seq, chunk in events.values_list("turn_id", "seq", "chunk"):
@@ -153,7 +184,7 @@ def _load_turns(turns: Sequence[Turn]) -> list[TurnFacts]:
     for turn_id, number in steps.values_list("turn_id", "number"):
         facts[turn_id].steps.append(number)
     calls = ToolCall.objects.filter(turn_id__in=ids).order_by("step", "position")
-    for call in calls.only("turn_id", "step", "position", "name", "state"):
+    for call in calls.only("turn_id", "step", "position", "name", "state", "sha256", "started_at"):
         _of(facts, call.turn_id).calls.append(call)
     usage = UsageRecord.objects.filter(turn_id__in=ids).order_by("pk")
     for turn_id, fence, step, user_id in usage.values_list("turn_id", "fence", "step", "user_id"):
@@ -161,7 +192,20 @@ def _load_turns(turns: Sequence[Turn]) -> list[TurnFacts]:
     journal = TurnLog.objects.filter(turn_id__in=ids).order_by("pk")
     for turn_id, kind, data in journal.values_list("turn_id", "kind", "data"):
         facts[turn_id].journal.append((kind, data))
+    _load_approvals(facts)
     return list(facts.values())
+
+
+def _load_approvals(facts: dict[uuid.UUID, TurnFacts]) -> None:
+    for action in Action.objects.filter(turn__in=facts).order_by("pk"):
+        facts[action.turn].actions.append(action)
+    entries = AuditEntry.objects.filter(turn__in=facts, event=AuditEntry.Event.DECIDED).order_by("pk")
+    for turn_id, action_id, call_id in entries.values_list("turn", "action", "tool_call"):
+        _of(facts, turn_id).audited.setdefault(action_id, []).append(call_id)
+    ended = [turn_id for turn_id, each in facts.items() if each.turn.is_terminal]
+    sealed = ToolCall.objects.filter(turn_id__in=ended).exclude(sealed="", sealed_output="").order_by()
+    for turn_id, count in sealed.values_list("turn_id").annotate(Count("pk")):
+        facts[turn_id].sealed = count
 
 
 def _of(facts: dict[uuid.UUID, TurnFacts], turn_id: uuid.UUID | None) -> TurnFacts:

@@ -1,6 +1,6 @@
 """Looks for rows that break a rule: for operators (``manage.py check_invariants``) and for the test suite.
 
-The rules themselves are in ``turn_rules`` and ``session_rules``.
+The rules themselves are in ``turn_rules``, ``approval_rules`` and ``session_rules``.
 """
 
 from __future__ import annotations
@@ -12,23 +12,26 @@ from typing import TypeVar
 
 from django.db.models import Q, QuerySet
 
+from approvals.models import Action
+from approvals.models.action import ActionQuerySet
 from common.db import seconds_ago
-from copilot.diagnostics import session_rules, turn_rules
-from copilot.diagnostics.facts import session_facts, turn_facts
+from copilot.diagnostics import approval_rules, session_rules, turn_rules
+from copilot.diagnostics.facts import action_facts, session_facts, turn_facts
 from copilot.events import schema
 from copilot.events.fold import Event, Transcript
 from copilot.events.log import read_events
 from copilot.models import Message, Session, Turn
-from copilot.models.turn import LIVE
+from copilot.models.turn import LIVE, TurnQuerySet
 
 Facts = TypeVar("Facts")
 
-RULES = len(turn_rules.RULES) + len(session_rules.RULES)
+TURN_RULES = (*turn_rules.RULES, *approval_rules.TURN_RULES)
+RULES = len(TURN_RULES) + len(session_rules.RULES) + len(approval_rules.ACTION_RULES)
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule, the row that breaks it and how; ``kind`` is turn or session."""
+    """A rule, the row that breaks it and how; ``kind`` is turn, session or approval."""
 
     rule: str
     kind: str
@@ -40,19 +43,19 @@ class Violation:
 
 
 def check(turn_ids: Sequence[uuid.UUID] | None = None) -> list[Violation]:
-    """Return every violation among these turns and their sessions, or among all; none is the promise."""
+    """Return every violation among these turns and what belongs to them, or among all; none is the promise."""
     if turn_ids is None:
         return list(violations())
     turns = Turn.objects.filter(pk__in=turn_ids)
     sessions = Session.objects.filter(pk__in=turns.values("session"))
-    return [*_of_turns(turns), *_of_sessions(sessions)]
+    return [*_of_turns(turns), *_of_sessions(sessions), *_of_actions(Action.objects.filter(turn__in=turn_ids))]
 
 
 def violations(*, since_hours: float | None = None) -> Iterator[Violation]:
     """Yield violations as they are found, reading a bounded batch at a time.
 
     Args:
-        since_hours: only what is live or was active within so many hours.
+        since_hours: only what is live, pending or was active within so many hours.
     """
     turns, sessions = Turn.objects.all(), Session.objects.all()
     if since_hours is not None:
@@ -61,11 +64,12 @@ def violations(*, since_hours: float | None = None) -> Iterator[Violation]:
         sessions = sessions.filter(updated_at__gte=moment)
     yield from _of_turns(turns)
     yield from _of_sessions(sessions)
+    yield from _of_actions(Action.objects.all())
 
 
-def _of_turns(turns: QuerySet[Turn]) -> Iterator[Violation]:
+def _of_turns(turns: TurnQuerySet) -> Iterator[Violation]:
     for facts in turn_facts(turns):
-        for rule in turn_rules.RULES:
+        for rule in TURN_RULES:
             for sentence in _sentences(rule, facts):
                 yield Violation(rule.__name__, "turn", facts.turn.pk, sentence)
 
@@ -75,6 +79,13 @@ def _of_sessions(sessions: QuerySet[Session]) -> Iterator[Violation]:
         for rule in session_rules.RULES:
             for sentence in _sentences(rule, facts):
                 yield Violation(rule.__name__, "session", facts.session.pk, sentence)
+
+
+def _of_actions(actions: ActionQuerySet) -> Iterator[Violation]:
+    for facts in action_facts(actions):
+        for rule in approval_rules.ACTION_RULES:
+            for sentence in _sentences(rule, facts):
+                yield Violation(rule.__name__, "approval", facts.action.pk, sentence)
 
 
 def _sentences(rule: Callable[[Facts], Iterator[str]], facts: Facts) -> list[str]:

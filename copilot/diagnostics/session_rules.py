@@ -92,6 +92,19 @@ def revision_is_positive(facts: SessionFacts) -> Iterator[str]:
         yield f"its revision is {facts.session.revision}"
 
 
+def children_are_bound(facts: SessionFacts) -> Iterator[str]:
+    """A child session is its parent's person's, one level below it, and temporary if that is."""
+    session, parent = facts.session, facts.session.parent
+    if parent is None:
+        return
+    if session.depth != parent.depth + 1:
+        yield f"is {session.depth} deep, but its parent {parent.pk} is {parent.depth}"
+    if session.user_id != parent.user_id:
+        yield f"is user {session.user_id}'s, but its parent {parent.pk} is user {parent.user_id}'s"
+    if session.temporary != parent.temporary:
+        yield f"is {'' if session.temporary else 'not '}temporary, unlike its parent {parent.pk}"
+
+
 def totals_are_sums(facts: SessionFacts) -> Iterator[str]:
     """The session's totals are the sums over its usage records."""
     session = facts.session
@@ -109,5 +122,6 @@ RULES: tuple[Rule, ...] = (
     nothing_waits_while_idle,
     one_turn_is_live,
     revision_is_positive,
+    children_are_bound,
     totals_are_sums,
 )

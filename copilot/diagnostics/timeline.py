@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from approvals.models import Action
 from copilot.events.log import Row, read_events
 from copilot.events.schema import Chunk
 from copilot.models import Message, Turn
@@ -21,11 +22,14 @@ from copilot.models import Message, Turn
 TEXT_MAX = 500
 #: Fields of a chunk that hold nothing that anybody said.
 _PLAIN = ("id", "messageId", "toolCallId", "toolName", "preliminary", "finishReason", "reason")
+#: Fields that do.
+_SAID = {"delta", "inputTextDelta", "input", "output", "errorText"}
 _PLAIN_DATA = {
     "data-rollback": ("to_seq",),
     "data-status": ("state", "attempt", "reason"),
     "data-error": ("code",),
     "data-usage": ("input_tokens", "output_tokens"),
+    "data-compaction": ("kind", "tokens_before", "tokens_after"),
     "data-pending": ("message", "next_message_id"),
 }
 
@@ -77,10 +81,16 @@ def _header(turn: Turn, *, text: bool) -> Iterator[str]:
         yield f"  waits     until {_time(turn.not_before)}"
     if turn.is_live and turn.status == Turn.Status.QUEUED:
         yield f"  hints     {turn.dispatches} repeated, next {_time(turn.redispatch_at)}"
+    if turn.action_id:
+        yield f"  asks      a person: approval {turn.action_id}"
     if turn.stop_requested_at:
         yield f"  stop      asked for at {_time(turn.stop_requested_at)} ({turn.stop_reason})"
     if turn.error:
         yield f"  error     {turn.outcome}: {_shown(str(turn.error.get('detail', '')))}"
+    if turn.parent_id:
+        yield f"  parent    turn {turn.parent_id}" + (", still to be told of the end" if turn.owed else "")
+    if turn.awaits_child:
+        yield "  waits     for a child; takes up no slot"
     if turn.next_turn_id:
         yield f"  next turn {turn.next_turn_id}"
 
@@ -92,7 +102,8 @@ def _entries(turn: Turn, *, text: bool) -> Iterator[Entry]:
         yield Entry(message.created_at, "message", _message(message, text=text))
     for step in turn.step_rows.order_by("number"):
         kinds = Counter(item["type"] for item in step.content)
-        said = f": {_shown(json.dumps(step.content, ensure_ascii=False))}" if text else ""
+        shown = [{name: value for name, value in item.items() if name != "sealed"} for item in step.content]
+        said = f": {_shown(json.dumps(shown, ensure_ascii=False))}" if text else ""
         yield Entry(step.created_at, "step", f"{step.number} {step.finish_reason}, {_counts(kinds)}{said}")
     for call in turn.tool_calls.order_by("step", "position"):
         name = f"{call.pk} {call.name}, step {call.step}"
@@ -104,11 +115,34 @@ def _entries(turn: Turn, *, text: bool) -> Iterator[Entry]:
             yield Entry(call.finished_at, "tool call", f"{name}: {call.state}{result}")
         elif not call.started_at:
             yield Entry(turn.progress_at or turn.created_at, "tool call", f"{name}: {call.state}{given}")
+    yield from _approvals(turn, text=text)
     for used in turn.usage_records.order_by("pk"):
         cost = "unknown cost" if used.cost_microdollars is None else f"{used.cost_microdollars} microdollars"
-        tokens = f"{used.input_tokens} tokens in, {used.output_tokens} out"
-        what = f"step {used.step} under fence {used.fence}, {used.model}: {tokens}, {cost} ({used.cost_source})"
+        about = "about " if used.estimated else ""
+        tokens = f"{about}{used.input_tokens} tokens in, {used.output_tokens} out"
+        who = f"{used.model}, answered by {used.answered_by}" if used.answered_by else used.model
+        what = f"step {used.step} under fence {used.fence}, {who}: {tokens}, {cost} ({used.cost_source})"
         yield Entry(used.created_at, "usage", what)
+
+
+def _approvals(turn: Turn, *, text: bool) -> Iterator[Entry]:
+    for action in Action.objects.select_related("user", "decided_by").filter(turn=turn.pk).order_by("pk"):
+        names = _counts(request.get("name", "?") for request in action.readable_requests)
+        question = f": {_shown(action.question)}" if text and action.question else ""
+        until = f"until {_time(action.expires_at)}"
+        yield Entry(action.created_at, "approval", f"{action.pk} asks {action.user}, {until}: {names}{question}")
+        if action.resolved_at is not None:
+            yield Entry(action.resolved_at, "approval", f"{action.pk} {_resolved(action, text=text)}")
+
+
+def _resolved(action: Action, *, text: bool) -> str:
+    if action.status != Action.Status.DECIDED:
+        return action.status
+    decisions = action.decisions or []
+    said = "".join(f" {_shown(words)}" for each in decisions if (words := each.get("reason") or each.get("text")))
+    kinds = _counts(decision.get("type", "?") for decision in decisions)
+    who = f"decided by {action.decided_by} on {action.surface}, {action.scope}"
+    return f"{who}: {kinds}{said if text else ''}"
 
 
 def _message(message: Message, *, text: bool) -> str:
@@ -139,14 +173,13 @@ def _every_event(rows: list[Row], *, text: bool) -> Iterator[str]:
 def _plain_chunk(chunk: Chunk) -> str:
     """Name a chunk with its ids, reasons and sizes."""
     kind = chunk.get("type", "?")
-    fields = {name: chunk[name] for name in _PLAIN if name in chunk}
+    said = _SAID | ({"reason"} if kind == "tool-output-denied" else set())  # a person's or the policy's words
+    fields = {name: chunk[name] for name in _PLAIN if name in chunk and name not in said}
     payload: dict[str, Any] = chunk.get("data") or {}
+    if isinstance(asked := payload.get("approval"), dict):
+        fields |= {"approval": asked.get("id"), "status": asked.get("status")}
     fields |= {name: payload[name] for name in _PLAIN_DATA.get(kind, ()) if name in payload}
-    sizes = [
-        f"{len(str(chunk[name]))} characters"
-        for name in ("delta", "inputTextDelta", "input", "output", "errorText")
-        if name in chunk
-    ]
+    sizes = [f"{len(str(value))} characters" for name, value in chunk.items() if name in said]
     return " ".join([kind, _fields(fields), *sizes]).replace("  ", " ").rstrip()
 
 

@@ -15,19 +15,23 @@ from copilot.models import Message, ToolCall, Turn
 
 Rule = Callable[[TurnFacts], Iterator[str]]
 
+#: Seconds after which somebody should have stopped what a stopped turn asked for: the sweep looks each second.
+LATE = 60.0
 _TERMINAL_CHUNKS = {"completed": "finish", "failed": "error", "cancelled": "abort"}
 #: Journal entries of transitions, each of which makes earlier holders stale.
-_FENCED = {"claimed", "recovered", "handed_back", *_TERMINAL_CHUNKS}
-_UNSETTLED = (ToolCall.State.PENDING, ToolCall.State.RUNNING)
-#: How a call's row shows in the stream.
+_FENCED = {"claimed", "recovered", "handed_back", "paused", "decided", *_TERMINAL_CHUNKS}
+#: How a call's row shows in the stream. A question waits like any other call; what was approved shows that until
+#: there is something else to show.
 _SHOWN_AS = {
-    ToolCall.State.PENDING: "input-available",
-    ToolCall.State.RUNNING: "input-available",
-    ToolCall.State.DONE: "output-available",
-    ToolCall.State.DENIED: "output-denied",
-    ToolCall.State.ERROR: "output-error",
-    ToolCall.State.UNKNOWN: "output-error",
-    ToolCall.State.CANCELLED: "output-error",
+    ToolCall.State.PENDING: {"input-available"},
+    ToolCall.State.WAITING: {"approval-requested", "input-available"},
+    ToolCall.State.APPROVED: {"approval-responded"},
+    ToolCall.State.RUNNING: {"input-available", "approval-responded"},
+    ToolCall.State.DONE: {"output-available"},
+    ToolCall.State.DENIED: {"output-denied"},
+    ToolCall.State.ERROR: {"output-error"},
+    ToolCall.State.UNKNOWN: {"output-error"},
+    ToolCall.State.CANCELLED: {"output-error"},
 }
 
 
@@ -135,7 +139,7 @@ def calls_have_outcomes(facts: TurnFacts) -> Iterator[str]:
     rows = {str(call.pk): call for call in facts.calls}
     if facts.turn.is_terminal:
         for call_id, call in rows.items():
-            if call.state in _UNSETTLED:
+            if call.is_open:
                 yield f"call {call_id} ({call.name}) is still {call.state}"
     if facts.turn.pruned:
         return
@@ -146,7 +150,7 @@ def calls_have_outcomes(facts: TurnFacts) -> Iterator[str]:
         yield f"call {call_id} was streamed, but is not stored"
     for call_id in rows.keys() & shown.keys():
         state, told = rows[call_id].state, shown[call_id]["state"]
-        if _SHOWN_AS[ToolCall.State(state)] != told:
+        if told not in _SHOWN_AS[ToolCall.State(state)]:
             yield f"call {call_id} is {state}, but was streamed as {told}"
 
 
@@ -184,7 +188,7 @@ def running_is_leased(facts: TurnFacts) -> Iterator[str]:
 
 
 def fence_counts_transitions(facts: TurnFacts) -> Iterator[str]:
-    """The fence has grown once for every claim, recovery, hand-back and end that the journal tells of."""
+    """The fence has grown once for every transition that the journal tells of."""
     told = sum(kind in _FENCED for kind, _ in facts.journal)
     if told != facts.turn.fence:
         yield f"its fence is {facts.turn.fence}, but the journal tells of {told} transitions"
@@ -233,6 +237,21 @@ def only_completion_is_followed(facts: TurnFacts) -> Iterator[str]:
         yield f"turn {following.pk} follows it in another session"
 
 
+def children_end_with_their_parent(facts: TurnFacts) -> Iterator[str]:
+    """A turn that another one asked for is in a child session of that one's, and is stopped with it."""
+    turn, parent = facts.turn, facts.turn.parent
+    if parent is None:
+        if turn.owed:
+            yield "its end is owed to a parent, but it has none"
+        return
+    if turn.session.parent_id != parent.session_id:
+        yield f"has the parent {parent.pk}, which is in no parent of its session"
+    ended = parent.finished_at if parent.status in (Turn.Status.FAILED, Turn.Status.CANCELLED) else None
+    late = (facts.now - ended).total_seconds() if facts.now and ended else 0.0
+    if turn.is_live and turn.stop_requested_at is None and late > LATE:
+        yield f"is {turn.status}, but its parent {parent.pk} was {parent.status} {late:.0f} seconds ago"
+
+
 def rollbacks_go_back(facts: TurnFacts) -> Iterator[str]:
     """A rollback names an event before itself."""
     for seq, chunk in facts.events:
@@ -263,6 +282,7 @@ RULES: tuple[Rule, ...] = (
     messages_are_delivered_once,
     sealed_is_in_the_log,
     only_completion_is_followed,
+    children_end_with_their_parent,
     rollbacks_go_back,
     nothing_stored_is_transient,
 )

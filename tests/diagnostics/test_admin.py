@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from copilot.models import Message, Session, Step, ToolCall, Turn, TurnLog, UsageRecord, User, Worker
+from copilot.models import Message, Preset, Session, Step, ToolCall, Turn, TurnLog, UsageRecord, User, Worker
 from copilot.turns.submit import submit_message
 
 pytestmark = pytest.mark.django_db
@@ -114,6 +114,24 @@ def test_people_have_a_tier(admin: Client, user: User) -> None:
     page = admin.get(f"/admin/copilot/user/{user.pk}/change/").content.decode()
     assert 'name="tier"' in page
     assert 'name="time_zone"' in page
+    assert 'name="instructions"' not in page  # theirs alone
+
+
+def test_operators_keep_presets_for_everybody_and_see_no_others(admin: Client, session: Session) -> None:
+    Preset.objects.create(user=session.user, name="Mine", prompt="my secret plan")
+    form = {"name": " House  style ", "prompt": "Be kind.", "tone": "", "style": ""}
+    assert admin.post("/admin/copilot/preset/add/", form).status_code == 302
+    preset = Preset.objects.get(user=None)
+    assert (preset.name, preset.prompt) == ("House style", "Be kind.")
+    again = admin.post("/admin/copilot/preset/add/", {**form, "name": "HOUSE style"})
+    assert (again.status_code, "already" in again.content.decode()) == (200, True)
+    page = admin.get("/admin/copilot/preset/").content.decode()
+    assert ("House style" in page, "Mine" in page) == (True, False)
+    Session.objects.filter(pk=session.pk).update(preset=preset)
+    assert admin.post(f"/admin/copilot/preset/{preset.pk}/delete/", {"post": "yes"}).status_code == 302
+    before = session.revision
+    session.refresh_from_db()
+    assert (session.preset_id, session.revision) == (None, before + 1)
 
 
 def test_strangers_see_nothing(client: Client, user: User) -> None:

@@ -14,9 +14,9 @@ import pytest
 from django.core.checks import run_checks
 from django.core.checks.messages import CheckMessage
 
+from common.checks import TAG
 from common.version import VERSION
 from config.checks import require_sound_settings, sentence
-from copilot.checks import TAG
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POSTGRES = "django.db.backends.postgresql"
@@ -56,6 +56,12 @@ def test_the_settings_of_the_suite_are_sound() -> None:
         ({"COPILOT_PROVIDERS": {"groq": "x"}}, "E002"),
         ({"COPILOT_DEFAULT_MODEL": "nobody/nothing"}, "E003"),
         ({"COPILOT_MODELS": ["demo/demo", "nobody/nothing"]}, "E003"),
+        ({"MCP_SERVERS": {"Zoo": {"url": "https://zoo.example/mcp"}}}, "E010"),
+        ({"MCP_SERVERS": {"zoo": {"command": "zoo", "url": "https://zoo.example/mcp"}}}, "E010"),
+        ({"APPROVALS_DENY": ["shell", " "]}, "E005"),
+        ({"APPROVALS_ASK": ["mcp:github *"]}, "E005"),
+        ({"APPROVALS_ALLOW": ["'shell'"]}, "E005"),
+        ({"APPROVALS_DENY": ["mcp__github__*"]}, "E005"),
         ({"EMBEDDED": False, "SECRET_KEY_MISSING": True, "ENGINE": POSTGRES}, "E004"),
         ({"EMBEDDED": False, "ENGINE": SQLITE}, "W001"),
         ({"DEBUG": True, "BASE_URL": "https://copilot.example"}, "W002"),

@@ -21,9 +21,11 @@ from django.utils import timezone
 
 from copilot.diagnostics import doctor, storage
 from copilot.diagnostics.doctor import Finding, examine
+from copilot.mcp import listing
 from copilot.models import Worker
 from copilot.providers import registry
 from copilot.providers.base import ProviderError, StreamPart, Text
+from copilot.tools import sandbox
 from tests.diagnostics.conftest import manage, manage_failing
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -55,7 +57,8 @@ def line(name: str, **options: Any) -> Finding:
     return sorted(found, key=lambda finding: ["FAIL", "warn", "ok"].index(finding.level))[0]
 
 
-def test_all_is_well(here: Worker) -> None:
+def test_all_is_well(here: Worker, settings: Any) -> None:
+    settings.SHELL_SANDBOX = "disabled"  # a machine that runs tests need not have one
     lines = manage("doctor").splitlines()
     assert [text.split(":")[0].split(maxsplit=1) for text in lines] == [
         ["ok", "settings"],
@@ -64,8 +67,29 @@ def test_all_is_well(here: Worker) -> None:
         ["ok", "channel layer"],
         ["ok", "storage"],
         ["ok", "providers"],
+        ["ok", "shell"],
         ["ok", "sweep"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "problem", "level"),
+    [
+        ("disabled", "", "ok"),
+        ("bwrap", "", "ok"),
+        ("bwrap", "There is no bwrap.", "warn"),
+        ("unsafe_host", "", "warn"),
+    ],
+    ids=["disabled", "works", "missing", "unsafe"],
+)
+def test_it_says_whether_commands_can_run(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, chosen: str, problem: str, level: str
+) -> None:
+    settings.SHELL_SANDBOX = chosen
+    monkeypatch.setattr(sandbox, "problem", lambda: problem)
+    found = line("shell")
+    assert found.level == level
+    assert problem in found.sentence
 
 
 def test_one_failing_check_is_exit_1(here: Worker, settings: Any) -> None:
@@ -86,6 +110,15 @@ def test_it_changes_nothing(here: Worker, data_dir: Path) -> None:
     manage("doctor")
     assert Worker.objects.get() == here
     assert sorted(data_dir.rglob("*")) == files
+
+
+def test_each_mcp_server_has_a_line(here: Worker, settings: Any) -> None:
+    settings.MCP_SERVERS = {name: {"command": "x"} for name in ("fine", "new", "broken")}
+    listing.keep("fine", listing.usable("fine", [{"name": "look", "inputSchema": {"type": "object"}}]))
+    listing.keep_problem("broken", "it ended")
+    assert (line("mcp fine").level, line("mcp new").level, line("mcp broken").level) == ("ok", "warn", "FAIL")
+    assert line("mcp fine").sentence.startswith("1 tools")
+    assert "it ended" in line("mcp broken").sentence
 
 
 # --- workers and storage ------------------------------------------------------------------------

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from django.core.management import CommandError
 
+from approvals import actions
+from approvals.decisions import Wish
 from common.db import db
 from copilot.models import Session
 from copilot.sweep import _old_events
+from tests.approvals.waiting import for_each, notes, overdue, submit, waiting
 from tests.diagnostics.conftest import Run, manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,6 +76,43 @@ async def test_a_pruned_turn_is_told_of_all_the_same(run: Run, settings: Any) ->
     settings.EVENT_RETENTION_SECONDS = 0
     await db(_old_events)
     assert f"(the {turn.last_seq - 1} before them were pruned)" in await db(manage, "explain_turn", str(turn.pk))
+
+
+def test_what_a_person_is_asked_and_decides_is_told() -> None:
+    action = waiting(*notes("the weather", "the time"))
+    turn_id, name = str(action.turn), action.user.get_username()
+    printed = manage("explain_turn", turn_id, "--events")
+    assert f"asks      a person: approval {action.pk}\n" in printed
+    assert f"{action.pk} asks {name}, until " in printed
+    assert ": 2 demo_note\n" in printed
+    assert f"data-approval approval={action.pk} status=pending\n" in printed
+    submit(action, Wish(decisions=for_each(action, "approve", "reject")))
+    printed = manage("explain_turn", turn_id, "--events")
+    assert f"approval   {action.pk} decided by {name} on web, once: 1 approve, 1 reject\n" in printed
+    assert f"data-approval-decided approval={action.pk} status=decided\n" in printed
+    assert "a person: approval" not in printed
+    assert "weather" not in printed
+
+
+def test_the_words_of_a_decision_are_shown_on_request() -> None:
+    action = waiting()
+    submit(action, Wish(decisions=for_each(action, "reject", reason="Not today.")))
+    assert "Not today." not in manage("explain_turn", str(action.turn), "--events")
+    assert "1 reject Not today." in manage("explain_turn", str(action.turn), "--text")
+
+
+@pytest.mark.parametrize("end", ["expired", "cancelled"])
+def test_an_approval_that_nobody_decided_says_how_it_ended(end: str) -> None:
+    action = waiting(("ask_user", {"question": "Which one?"}))
+    assert ": 1 ask_user: Which one?" in manage("explain_turn", str(action.turn), "--text")
+    if end == "expired":
+        overdue(action)
+        assert actions.expire(action.pk)
+    else:
+        assert actions.cancel(action.pk, reason="stopped")
+    printed = manage("explain_turn", str(action.turn))
+    assert f"{action.pk} {end}\n" in printed
+    assert "Which one?" not in printed
 
 
 def test_a_turn_that_waits_has_no_holder(submit: Callable[..., Any]) -> None:

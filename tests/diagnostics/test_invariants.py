@@ -10,6 +10,9 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
+from approvals.actions import decide
+from approvals.decisions import Wish
+from approvals.models import Action
 from common.db import db
 from copilot.diagnostics import session_rules, turn_rules
 from copilot.diagnostics.facts import snapshot
@@ -17,6 +20,7 @@ from copilot.diagnostics.invariants import RULES, check
 from copilot.models import Message, Session, Step, ToolCall, Turn, TurnEvent, TurnLog, UsageRecord
 from copilot.sweep import _old_events
 from copilot.turns.cancel import request_stop
+from tests.approvals.asking import decide_now
 from tests.diagnostics.conftest import BUSY_TURN, Run, manage, manage_failing, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,6 +34,22 @@ async def test_what_the_engine_writes_breaks_no_rule(run: Run, submit: Callable[
     assert (await run("/tool demo_boom {}\n/step\n/empty")).status == "completed"
     assert await db(check) == []
     assert await db(check, [first.pk]) == []
+
+
+async def test_a_turn_that_was_asked_about_breaks_no_rule(run: Run, tmp_path: Any, settings: Any) -> None:
+    settings.DATA_DIR = tmp_path
+    turn = await run('/tool demo_note {"text": "one"}\n/tool demo_note {"text": "two"}\n/ask Which?\n/words 2')
+    assert turn.status == "requires_action"
+    assert await db(check) == []
+    await db(decide_now, await db(Action.objects.get, turn=turn.pk), "approve", "reject")
+    assert await db(check) == []
+    await work()
+    question = await db(Action.objects.pending().select_related("user").get, turn=turn.pk)
+    assert await db(check) == []
+    await db(decide, user=question.user, action_id=question.pk, wish=Wish(answer="this"), surface="web")
+    await work()
+    assert (await db(Turn.objects.get, pk=turn.pk)).status == "completed"
+    assert await db(check) == []
 
 
 async def test_a_stopped_turn_that_said_nothing_leaves_a_gap_that_is_allowed(
@@ -405,8 +425,9 @@ async def test_the_number_of_queries_does_not_grow_with_the_turns(
         await run("/words 1")
 
     def checked() -> None:
-        # Turns and their seven tables, sessions and their three; the end of each; the snapshots.
-        with django_assert_max_num_queries(25):
+        # Turns and their ten tables, sessions and their three, approvals; the end of each; the snapshots, which
+        # PostgreSQL is told of by one statement more.
+        with django_assert_max_num_queries(32):
             check()
 
     await db(checked)

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core import mail
 from django.core.management import CommandError
 from django.db import OperationalError
 from django.utils import timezone
 
 from copilot.management import base
 from copilot.models import Message, Session, Turn
+from tests.approvals.reaching import make_action
 from tests.diagnostics.conftest import manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,3 +61,10 @@ def test_a_database_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPa
         manage("sweep")
     assert str(refused.value).startswith("The database cannot be used: connection refused (")
     assert "\n" not in str(refused.value)
+
+
+def test_people_are_told_before_it_ends(make_user: Callable[..., Any], settings: Any) -> None:
+    settings.EMAIL_ENABLED = True
+    make_action(make_user(email="ada@example.org"))
+    assert manage("sweep").startswith("unreached: 1 (")
+    assert len(mail.outbox) == 1

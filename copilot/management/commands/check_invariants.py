@@ -14,8 +14,8 @@ class Command(OperatorCommand):
     """Print a line for each violation; exit 1 when there is any."""
 
     help = (
-        "Look for turns and sessions whose rows break a rule, a line each with their ids, and exit 1 if there are "
-        "any. Only reads, a bounded batch at a time, and may run beside a server."
+        "Look for turns, sessions and approvals whose rows break a rule, a line each with their ids, and exit 1 "
+        "if there are any. Only reads, a bounded batch at a time, and may run beside a server."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ class Command(OperatorCommand):
             "--since",
             type=_hours,
             metavar="HOURS",
-            help="only what is live or was active within so many hours (default: everything)",
+            help="only what is live, pending or was active within so many hours (default: everything)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

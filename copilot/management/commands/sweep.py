@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from approvals.reach import finish_reaching
 from copilot.management.base import OperatorCommand
 from copilot.sweep import RULES, sweep
+
+#: For mails and notifications that the pass began: they are sent by this process.
+REACH_SECONDS = 30.0
 
 
 class Command(OperatorCommand):
@@ -20,6 +24,7 @@ class Command(OperatorCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Sweep once."""
         done = sweep()
+        finish_reaching(REACH_SECONDS)
         meaning = {rule.name: rule.meaning for rule in RULES}
         for name, count in done.items():
             self.stdout.write(f"{name}: {count} ({meaning[name]})")
