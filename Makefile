@@ -26,7 +26,7 @@ lint: $(VENV)/.dev ## format, lint, types, import rules, missing migrations
 	$(PY) manage.py makemigrations --check --dry-run --settings config.settings_test
 
 bench: $(VENV)/.dev ## the benchmark (more than half an hour; not part of the tests)
-	@$(PY) -m bench && exec $(PY) -m bench.mutation --sample 100
+	@$(PY) -m bench && $(PY) -m bench.fuzz && exec $(PY) -m bench.mutation --sample 100
 
 check: lint test ## what CI runs
 

@@ -26,6 +26,7 @@ from bench import (
     stacks,
     stops,
     throughput,
+    waiting,
 )
 from bench.stacks import Stack
 
@@ -41,6 +42,7 @@ _QUICK = {
     "idle": 5.0,
     "faults": faults.QUICK,
     "stops": {"repeats": 1, "count": 3},
+    "waiting": {"count": 500, "decides": 10, "seconds": 5.0},
 }
 _FULL = {
     "levels": throughput.LEVELS,
@@ -51,6 +53,7 @@ _FULL = {
     "idle": 60.0,
     "faults": faults.FULL,
     "stops": {"repeats": 5, "count": 10},
+    "waiting": {"count": 10_000, "decides": 200, "seconds": 30.0},
 }
 
 
@@ -156,6 +159,10 @@ class Runner:
                 self.parts["stops_without_redis"] = aio.run(stops.stops(stack, **few))
                 report.show("stops_without_redis", self.parts["stops_without_redis"])
 
+    def part_h(self) -> None:
+        """Turns that wait for a person."""
+        self._measure({"waiting": lambda stack: waiting.waiting(stack, **self.size["waiting"])})
+
 
 async def _warm(stack: Stack) -> None:
     """Run one turn: it waits for the workers to be there, and nothing measured is a first time."""
@@ -167,7 +174,7 @@ async def _warm(stack: Stack) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--stack", choices=["embedded", "scaled", "both"], default="both")
-    parser.add_argument("--only", default="a,b,c,d,e,f,g", help="parts to run, e.g. a,c (see bench/README.md)")
+    parser.add_argument("--only", default="a,b,c,d,e,f,g,h", help="parts to run, e.g. a,c (see bench/README.md)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1, help="worker processes of the scaled-out stack")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="the fault run's plan (part f)")
@@ -180,7 +187,7 @@ def main() -> None:
     args = _arguments()
     # A bench that is told to end must still stop its servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    wanted = "".join(letter for letter in "abcdefg" if letter in args.only)
+    wanted = "".join(letter for letter in "abcdefgh" if letter in args.only)
     bad = False
     busy = os.getloadavg()[0]
     if busy > 0.3:

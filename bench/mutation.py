@@ -1,8 +1,10 @@
 """``python -m bench.mutation``: breaks the engine in one place at a time and looks whether a test notices.
 
-Each mutant runs in a fork of a process that has everything loaded: the code of one function is replaced there, and
-the tests that enter this function run, the quickest first, up to the first that fails. What no test notices is a
-survivor: it is printed, and written to ``bench/results/mutation.json``.
+Each mutant runs in a fork of a process that has everything loaded. The code of one function is replaced there, and
+the tests that enter this function run, those that enter the fewest others first, up to the first that fails. What
+the first minute of tests does not notice is tried on all of them, after everything else. What no test notices is a
+survivor: it is printed, and written to ``bench/results/mutation.json`` as soon as its file is through. A run that
+was broken off goes on there: a file that is as it was is not tried again, unless it is named.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ import argparse
 import ast
 import copy
 import gc
+import hashlib
 import importlib
 import json
+import math
 import os
 import random
 import signal
@@ -21,6 +25,7 @@ import tempfile
 import threading
 import time
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,10 +33,20 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("copilot/turns", "copilot/events", "approvals")
-TESTS = ("tests/turns", "tests/events", "tests/agent")
+TESTS = (
+    "tests/turns",
+    "tests/events",
+    "tests/agent",
+    "tests/approvals",
+    "tests/api/test_asides.py",
+    "tests/api/test_aside_limits.py",
+)
+#: Seconds of tests, as they take when nothing is broken, on which each mutant is tried first.
+FIRST_SECONDS = 60.0
 RESULT = ROOT / "bench" / "results" / "mutation.json"
 #: Seconds after which a mutant counts as noticed: it hangs.
 PATIENCE = 120
+OUTCOMES = ("noticed", "survived", "untested")
 _FAILED = 1  # pytest's exit code
 _NOT_BROKEN = 99  # not one of pytest's
 
@@ -198,12 +213,44 @@ class Recorder:
                 self.entered.setdefault(name, {})[report.nodeid] = report.duration
 
 
-def _pytest(arguments: list[str], *plugins: Any) -> int:
+class Loaded:
+    """A pytest plugin: runs ``work`` instead of the tests, once all of them are loaded. They are run in forks."""
+
+    def __init__(self, work: Callable[[Loaded], None]) -> None:
+        self._work = work
+        self._session: Any = None
+        self._items: dict[str, Any] = {}
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        self._session, self._items = session, {item.nodeid: item for item in session.items}
+        self._work(self)
+        return True
+
+    def watch(self, recorder: Recorder) -> None:
+        """Run every test, failing or not, with ``recorder`` looking on."""
+        self._session.config.pluginmanager.register(recorder)
+        self._run(list(self._items.values()))
+
+    def first_failure(self, tests: Sequence[str]) -> int:
+        """Run tests up to the first that fails; return pytest's exit code."""
+        return self._run([self._items[test] for test in tests], until_failure=True)
+
+    def _run(self, items: list[Any], *, until_failure: bool = False) -> int:
+        self._session.config.pluginmanager.unregister(name="terminalreporter")  # a fork's dots mean nothing
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if until_failure and self._session.testsfailed:
+                break
+        return _FAILED if self._session.testsfailed else 0
+
+
+def _load(tests: Sequence[str], work: Callable[[Loaded], None]) -> None:
     import pytest
 
-    quiet = ["-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:randomly", "-n", "0", "--tb", "no"]
-    kept = "not scaled and not process and not browser"
-    return int(pytest.main([*quiet, "-m", kept, *arguments], plugins=list(plugins)))
+    options = ["-q", "--no-header", "-n", "0", "--tb", "no", "--no-migrations"]
+    plain = ["-p", "no:cacheprovider", "-p", "no:randomly"]
+    chosen = ["-m", "not scaled and not process and not browser", *tests]
+    pytest.main([*options, *plain, *chosen], plugins=[Loaded(work)])
 
 
 def _in_fork(work: Callable[[], int], patience: float) -> int | None:
@@ -230,7 +277,7 @@ def _in_fork(work: Callable[[], int], patience: float) -> int | None:
     return None
 
 
-def record(files: set[str], tests: Sequence[str]) -> dict[str, dict[str, float]]:
+def record(loaded: Loaded, files: set[str]) -> dict[str, dict[str, float]]:
     """Run the tests once, unbroken, and return which of them enter each function.
 
     The few that fail because they are watched, and so are slow, are left out.
@@ -240,17 +287,20 @@ def record(files: set[str], tests: Sequence[str]) -> dict[str, dict[str, float]]
 
         def work() -> int:
             recorder = Recorder(files)
-            code = _pytest(list(tests), recorder)
+            loaded.watch(recorder)
             found.write_text(json.dumps(recorder.entered))
-            return code
+            return 0
 
         _in_fork(work, 1800)
         entered: dict[str, dict[str, float]] = json.loads(found.read_text())
         return entered
 
 
-def try_out(mutant: Mutant, entered: dict[str, dict[str, float]]) -> str:
-    """Return what became of a mutant: noticed, survived, or untested when no test enters its function."""
+def try_out(loaded: Loaded, mutant: Mutant, entered: dict[str, dict[str, float]], *, seconds: float) -> str:
+    """Return what became of a mutant on so many seconds of tests: noticed, survived, or untested.
+
+    Untested is one that no test enters. ``unsure`` is a survivor for which there are more tests.
+    """
     name = f"{ROOT / mutant.file}:"
     tests = entered.get(f"{name}{mutant.function}", {})
     if mutant.built_once:  # then by the tests of the whole file
@@ -258,16 +308,65 @@ def try_out(mutant: Mutant, entered: dict[str, dict[str, float]]) -> str:
         tests = {test: seconds for found in every for test, seconds in found.items()}
     if not tests:
         return "untested"
+    wanted = _first(tests, _breadth(entered), seconds)
 
     def work() -> int:
         try:
             apply(mutant)
         except LookupError:
             return _NOT_BROKEN
-        return _pytest(["-x", *sorted(tests, key=lambda test: tests[test])])
+        return loaded.first_failure(wanted)
 
-    code = _in_fork(work, PATIENCE + 3 * sum(tests.values()))
-    return {0: "survived", _NOT_BROKEN: "untested"}.get(_FAILED if code is None else code, "noticed")
+    code = _in_fork(work, PATIENCE + 3 * sum(tests[test] for test in wanted))
+    survived = "survived" if len(wanted) == len(tests) else "unsure"
+    return {0: survived, _NOT_BROKEN: "untested"}.get(_FAILED if code is None else code, "noticed")
+
+
+def _breadth(entered: dict[str, dict[str, float]]) -> Counter[str]:
+    """Count the functions that each test enters."""
+    return Counter(test for tests in entered.values() for test in tests)
+
+
+def _first(tests: dict[str, float], breadth: Counter[str], seconds: float) -> list[str]:
+    """Return the most particular tests, as many as take so many seconds; one at least."""
+    wanted: list[str] = []
+    for test in sorted(tests, key=lambda each: (breadth[each], tests[each])):
+        if wanted and seconds <= 0:
+            break
+        wanted.append(test)
+        seconds -= tests[test]
+    return wanted
+
+
+def try_all(
+    loaded: Loaded, mutants: Sequence[Mutant], entered: dict[str, dict[str, float]], *, seconds: float, jobs: int
+) -> dict[Mutant, str]:
+    """Try out mutants, some at once; return what became of each. What was not noticed is printed at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        children = []
+        for job in range(jobs):
+            child = os.fork()
+            if child == 0:
+                try:
+                    outcomes = [_try_aloud(loaded, mutant, entered, seconds) for mutant in mutants[job::jobs]]
+                    Path(folder, str(job)).write_text(json.dumps(outcomes))
+                finally:
+                    os._exit(0)
+            children.append(child)
+        for child in children:
+            os.waitpid(child, 0)
+        found: dict[Mutant, str] = {}
+        for job in range(jobs):
+            outcomes = json.loads(Path(folder, str(job)).read_text())
+            found |= dict(zip(mutants[job::jobs], outcomes, strict=True))
+        return found
+
+
+def _try_aloud(loaded: Loaded, mutant: Mutant, entered: dict[str, dict[str, float]], seconds: float) -> str:
+    outcome = try_out(loaded, mutant, entered, seconds=seconds)
+    if outcome != "noticed":
+        print(f"{outcome}: {mutant.file}:{mutant.line} {mutant.function}: {mutant.what}", flush=True)
+    return outcome
 
 
 def main() -> None:
@@ -276,6 +375,8 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", default=TARGETS, help="files or folders")
     parser.add_argument("--sample", type=int, help="only so many, drawn by chance")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=float, default=FIRST_SECONDS, help="seconds of tests for a first try")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants that are tried at once")
     parser.add_argument("--tests", nargs="*", default=TESTS, help="files or folders that have to notice")
     args = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings_test")
@@ -285,6 +386,9 @@ def main() -> None:
     django.setup()
     paths = [found for target in args.targets for found in _files(ROOT / target)]
     files = [str(path.relative_to(ROOT)) for path in paths]
+    if args.targets == TARGETS and not args.sample:
+        known = _stored()
+        files = [file for file in files if known.get(file, {}).get("digest") != _digest(file)]
     for file in files:
         importlib.import_module(file.removesuffix(".py").replace("/", "."))  # a fork breaks what is loaded
     mutants = [mutant for file in files for mutant in mutants_of(file)]
@@ -293,18 +397,38 @@ def main() -> None:
             random.Random(args.seed).sample(mutants, args.sample), key=lambda each: (each.file, each.number)
         )
     print(f"{len(mutants)} mutants in {len(files)} files", flush=True)
-    entered = record({str(path) for path in paths}, args.tests)
-    outcomes: dict[str, list[Mutant]] = {"noticed": [], "survived": [], "untested": []}
-    for mutant in mutants:
-        outcome = try_out(mutant, entered)
-        outcomes[outcome].append(mutant)
-        if outcome != "noticed":
-            print(f"{outcome}: {mutant.file}:{mutant.line} {mutant.function}: {mutant.what}", flush=True)
-    counts = {name: len(found) for name, found in outcomes.items()}
-    print(counts)
+    _load(args.tests, lambda loaded: _try_and_tell(loaded, mutants, args))
+
+
+def _try_and_tell(loaded: Loaded, mutants: Sequence[Mutant], args: argparse.Namespace) -> None:
+    entered = record(loaded, {str(ROOT / mutant.file) for mutant in mutants})
+    for file in dict.fromkeys(mutant.file for mutant in mutants):
+        here = [mutant for mutant in mutants if mutant.file == file]
+        found = try_all(loaded, here, entered, seconds=args.first, jobs=args.jobs)
+        unsure = [mutant for mutant in here if found[mutant] == "unsure"]
+        found |= try_all(loaded, unsure, entered, seconds=math.inf, jobs=args.jobs)
+        print(file, dict(Counter(found.values())), flush=True)
+        if not args.sample:
+            _store(file, found)
+
+
+def _store(file: str, found: dict[Mutant, str]) -> None:
+    kept: dict[str, Any] = {"digest": _digest(file)}
+    for name in OUTCOMES:
+        places = [{key: value for key, value in asdict(each).items() if key != "file"} for each in found]
+        kept[name] = [place for place, outcome in zip(places, found.values(), strict=True) if outcome == name]
+    kept["noticed"] = len(kept["noticed"])
     RESULT.parent.mkdir(exist_ok=True)
-    kept = {name: [asdict(each) for each in outcomes[name]] for name in ("survived", "untested")}
-    RESULT.write_text(json.dumps({"counts": counts, **kept}, indent=1) + "\n")
+    RESULT.write_text(json.dumps({**_stored(), file: kept}, indent=1, sort_keys=True) + "\n")
+
+
+def _stored() -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
+    return stored
+
+
+def _digest(file: str) -> str:
+    return hashlib.sha256((ROOT / file).read_bytes()).hexdigest()[:16]
 
 
 def _files(path: Path) -> list[Path]:

@@ -140,8 +140,12 @@ def _faults(part: dict[str, Any]) -> str:
         "people": "people",
         "turns": "turns ended",
         "messages": "messages",
+        "approvals": "approvals",
     }
-    rows = [[head, ", ".join(f"{what} **{n}**" for what, n in part[key].items())] for key, head in heads.items()]
+    rows = [
+        [head, ", ".join(f"{what} **{n}**" for what, n in part[key].items())]
+        for key, head in heads.items() if key in part
+    ]  # fmt: skip
     wrong = "\n".join(f"- {sentence}" for sentence in part["wrong"])
     count = sum(part["turns"].values())
     return (
@@ -177,6 +181,43 @@ def _stops(part: dict[str, Any]) -> str:
     )
 
 
+def _waiting(part: dict[str, Any]) -> str:
+    few, many, decided = part["none"], part["all"], part["decided"]
+    rows = [
+        [f"CPU of {name}, % of a core", f"{used:.2f}", f"{many['percent_of_a_core'][name]:.2f}"]
+        for name, used in few["percent_of_a_core"].items()
+    ]
+    rows += [
+        [f"resident memory of {name}, MiB", f"{size:.0f}", f"{many['rss_mib'][name]:.0f}"]
+        for name, size in few["rss_mib"].items()
+    ]
+    for key, label in {"usual_ms": "a pass of the sweep", "all_ms": "one with all rules"}.items():
+        pair = (few["sweep"][key], many["sweep"][key])
+        rows.append([f"{label}, p50 / max ms", *(f"{ms['p50']:.1f} / {ms['max']:.1f}" for ms in pair)])
+    names = {
+        "request_to_claim_ms": "decide sent to claimed",
+        "queued_to_claim_ms": "decision stored to claimed",
+        "answered_ms": "decide answered",
+    }
+    times = [
+        [label, *(_ms(decided[key].get(pick)) for pick in ("p50", "p95", "p99", "max"))]
+        for key, label in names.items()
+    ]
+    return (
+        f"At rest for {part['seconds']:g} s: **{_times(few, many):.2f} times** the CPU of a server without "
+        "any.\n\n"
+        + table(["waiting turns", "0", f"{part['count']:,}"], rows)
+        + f"\n\n{decided['count']} of them decided one after the other, {len(part['wrong'])} went wrong.\n\n"
+        + table(["", "p50 ms", "p95 ms", "p99 ms", "max ms"], times)
+    )
+
+
+def _times(few: dict[str, Any], many: dict[str, Any]) -> float:
+    """How much more CPU the server's own processes use; the database's may serve others too."""
+    used = [sum(side["percent_of_a_core"][name] for name in side["rss_mib"]) for side in (few, many)]
+    return float(used[1] / used[0]) if used[0] else 1.0
+
+
 _TITLES = {
     "throughput": ("Throughput", _throughput),
     "lag": ("Added lag", _lag),
@@ -191,6 +232,7 @@ _TITLES = {
     "close_rounds": ("Messages at the end of turns", _rounds),
     "stops": ("Stops", _stops),
     "stops_without_redis": ("Stops without Redis", _stops),
+    "waiting": ("Waiting turns", _waiting),
 }
 
 

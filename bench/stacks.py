@@ -177,6 +177,12 @@ class Stack:
         for process in reversed(self.processes):
             process.stop()
 
+    def start(self) -> None:
+        """Start every process again after ``stop``, and wait until the server is healthy."""
+        for process in self.processes:
+            process.start()
+        self.wait_ready()
+
 
 def _environment(folder: Path, provider: str, **more: str) -> dict[str, str]:
     own = {"PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV", "LD_LIBRARY_PATH"}

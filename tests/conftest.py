@@ -17,7 +17,17 @@ from common import faults
 from copilot.models import User
 
 #: What a person's shell may hold and no test, nor a process that a test starts, may see.
-_FOREIGN_PREFIXES = ("OPENAI_", "ANTHROPIC_", "COPILOT_", "APPROVALS_", "MCP_", "USAGE_")
+_FOREIGN_PREFIXES = (
+    "OPENAI_",
+    "ANTHROPIC_",
+    "COPILOT_",
+    "APPROVALS_",
+    "MCP_",
+    "USAGE_",
+    "VAPID_",
+    "EMAIL_",
+    "SHELL_",
+)
 _FOREIGN_NAMES = {"FAULT_POINTS", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "BASE_URL", "HOST", "PORT"}
 
 

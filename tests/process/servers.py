@@ -93,6 +93,11 @@ class Process:
         return self._popen is not None and self._popen.poll() is None
 
     @property
+    def exit_code(self) -> int | None:
+        """What it ended with, negative for a signal; None while it runs."""
+        return self._popen.poll() if self._popen is not None else None
+
+    @property
     def pid(self) -> int:
         assert self._popen is not None
         return self._popen.pid

@@ -4,34 +4,52 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from tests.process.clients import Row
+from tests.process.clients import Chunk, Row
 from tests.process.faultrun import line
 from tests.process.faultrun.breaking import Breaker
 from tests.process.faultrun.verdict import Evidence, Sent, problems
 
+CALLS: dict[str, Any] = {"c1": "approve", "c2": "reject", "c3": "edit"}
 Plant = Callable[[Evidence], object]
 
 
-def rows(*texts: str) -> list[Row]:
-    """A log in which the model says these pieces of text."""
-    chunks = [{"type": "text-start", "id": "1.1"}]
+def rows(*texts: str, decided: str = "") -> list[Row]:
+    """A log in which the model says these pieces of text, and an approval was decided."""
+    chunks: list[Chunk] = [{"type": "text-start", "id": "1.1"}]
     chunks += [{"type": "text-delta", "id": "1.1", "delta": text} for text in texts]
     chunks += [{"type": "text-end", "id": "1.1"}, {"type": "finish", "finishReason": "stop"}]
+    if decided:
+        chunks.insert(-1, {"type": "data-approval-decided", "data": {"approval": {"id": decided}}})
     return list(enumerate(chunks, 1))
+
+
+def called(tool: str, call: str, text: str) -> Chunk:
+    """The part of a call that is done."""
+    part = {"type": "dynamic-tool", "toolName": tool, "toolCallId": call, "input": {"text": text}}
+    return {**part, "state": "output-available"}
+
+
+def approval() -> dict[str, Any]:
+    """One in which a call was approved as it was, one was refused and one edited."""
+    asked = [{"tool_call_id": call, "arguments": {"text": text}} for call, text in zip(CALLS, "abc", strict=True)]
+    decided = [{"tool_call_id": call, "type": kind} for call, kind in CALLS.items()]
+    decided[2]["arguments"] = {"text": "d"}
+    return {"id": "p1", "turn": "t1", "status": "decided", "requests": asked, "decisions": decided}
 
 
 @pytest.fixture
 def evidence() -> Evidence:
     """A session with two turns: the first answers one message, the second two; one more is held."""
-    call = {"type": "dynamic-tool", "toolName": "demo_once", "state": "output-available", "input": {"text": "x"}}
+    once, note = called("demo_once", "c0", "x"), called("demo_note", "c1", "a")
     found = Evidence("s")
     found.sent = [Sent("m1", "w1 w2"), Sent("m2", "w1"), Sent("m3", None, fails=True), Sent("m4", "w1")]
     found.messages = [
         {"id": "m1", "seq": 1, "role": "user", "turn": "t1", "parts": []},
-        {"id": "a1", "seq": 2, "role": "assistant", "turn": "t1", "parts": [call]},
+        {"id": "a1", "seq": 2, "role": "assistant", "turn": "t1", "parts": [once, note]},
         {"id": "m2", "seq": 3, "role": "user", "turn": "t2", "parts": []},
         {"id": "m3", "seq": 4, "role": "user", "turn": "t2", "parts": []},
     ]
@@ -40,9 +58,11 @@ def evidence() -> Evidence:
         "t1": {"status": "completed", "text": "w1 w2"},
         "t2": {"status": "failed", "text": "w1", "error": {"code": "auth"}},
     }
-    found.logs = {"t1": rows("w1", " w2"), "t2": rows("w1")}
-    found.seen = {"t1": [rows("w1", " w2"), rows("w1", " w2")], "t2": [rows("w1")]}
-    found.lines = ["x"]
+    log = rows("w1", " w2", decided="p1")
+    found.logs = {"t1": list(log), "t2": rows("w1")}
+    found.seen = {"t1": [list(log), list(log)], "t2": [rows("w1")]}
+    found.lines, found.notes = ["x"], ["a", "d"]
+    found.approvals, found.decided = {"p1": approval()}, {"p1": CALLS}
     return found
 
 
@@ -85,7 +105,36 @@ PLANTED: dict[str, tuple[Plant, str]] = {
     "a turn that nobody asked for": (lambda found: found.messages.pop(0), "answers nothing"),
     "an effect twice": (lambda found: found.lines.append("x"), "written 2 times"),
     "an effect that did not happen": (lambda found: found.lines.clear(), "was not written"),
+    "an approved call that ran twice": (lambda found: found.notes.append("a"), "written 2 times"),
+    "an approved call that did not run": (lambda found: found.notes.remove("a"), "written 0 times"),
+    "a refused call that ran": (lambda found: found.notes.append("b"), "nobody approved it"),
+    "an edited call that ran as it was": (lambda found: found.notes.append("c"), "nobody approved it"),
+    "a call that ran while nobody had decided": (
+        lambda found: found.approvals["p1"].update(status="expired", decisions=[]),
+        "nobody approved it",
+    ),
+    "an approval that nobody waits for": (
+        lambda found: found.approvals["p1"].update(status="pending"),
+        "is pending",
+    ),
+    "a decision that was lost": (lambda found: found.approvals["p1"].update(decisions=[]), "told otherwise"),
+    "a decision that nobody made": (lambda found: found.decided.clear(), "told otherwise"),
+    "a decision that pages never saw": (lambda found: found.logs["t1"].pop(4), "in the log 0 times"),
+    "an expiry of nothing": (
+        lambda found: found.turns["t1"].update(status="cancelled", error={"code": "approval_expired"}),
+        "no approval of it is",
+    ),
 }
+
+
+def test_a_call_of_which_the_outcome_is_not_known_may_have_run_or_not(evidence: Evidence) -> None:
+    note = evidence.messages[1]["parts"][1]
+    note.update(state="output-error", errorText="It is not known whether the call had its effect.")
+    assert problems(evidence) == []
+    evidence.notes.remove("a")
+    assert problems(evidence) == []
+    evidence.notes += ["a", "a"]
+    assert problems(evidence) != []
 
 
 @pytest.mark.parametrize("planted", PLANTED)

@@ -56,6 +56,7 @@ def listing(folder: Path) -> list[tuple[str, bytes]]:
         ("COPILOT_PROVIDERS", "{not json"),
         ("COPILOT_PROVIDERS", "[]"),
         ("COPILOT_DEFAULT_MODEL", "nobody/knows"),
+        ("MCP_SERVERS", '{"zoo": {"command": "zoo", "url": "https://zoo.example/mcp"}}'),
         ("DEBUG", "maybe"),
         ("LOG_LEVEL", "LOUD"),
         ("FAULT_POINTS", "anywhere"),

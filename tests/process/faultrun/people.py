@@ -169,6 +169,8 @@ class Person:
         self._tally = tally
         self._wanted = wanted
         self._typed = 0
+        #: What is to become of each approval.
+        self._plans: dict[str, str] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     # --- life ------------------------------------------------------------------------------
@@ -252,6 +254,42 @@ class Person:
         elif status != 200:
             self._server.problems.append(f"a stop was answered with {status} {answer}")
 
+    async def _answer(self, turn: dict[str, Any]) -> None:
+        """Decide what a turn asks, mostly; else stop it, or let it wait until nobody may decide any more."""
+        approval = turn.get("approval")
+        if approval is None:
+            return  # it was decided, or it expired, between the look at the turn and the look at what it asks
+        if approval["id"] not in self._plans:
+            self._plans[approval["id"]] = self._rng.choices(["decide", "stop", "wait"], [7, 1, 2])[0]
+            await asyncio.sleep(self._rng.uniform(0, 0.6))
+        match self._plans[approval["id"]]:
+            case "decide":
+                await self._decide(approval)
+            case "stop":
+                await self._stop(turn["id"])
+            case _:
+                await asyncio.sleep(0.5)
+
+    async def _decide(self, approval: dict[str, Any]) -> None:
+        """Decide each call of an approval somehow."""
+        self._plans[approval["id"]] = "wait"  # an answer that was read before the decision changes nothing
+        body = {"decisions": [self._decision(request) for request in approval["requests"]]}
+        status, answer = await self._server.call("POST", f"approvals/{approval['id']}/decide", json=body)
+        if status == 200:
+            decided = {each["tool_call_id"]: each["type"] for each in body["decisions"]}
+            self.evidence.decided[approval["id"]] = decided
+            self._tally.did["decided"] += 1
+        elif status != 409 or answer["code"] not in ("expired", "stale"):
+            self._server.problems.append(f"a decision was answered with {status} {answer}")
+
+    def _decision(self, request: dict[str, Any]) -> dict[str, Any]:
+        call, text = request["tool_call_id"], request["arguments"]["text"]
+        match self._rng.choice(["approve", "approve", "reject", "edit"]):
+            case "edit":
+                return {"tool_call_id": call, "type": "edit", "arguments": {"text": f"{text} edited"}}
+            case kind:
+                return {"tool_call_id": call, "type": kind}
+
     async def _send_now(self) -> None:
         """Have what is held sent, sometimes."""
         if self._rng.random() < 0.5:
@@ -261,13 +299,16 @@ class Person:
                 self._tally.did["sent now"] += 1
 
     async def _until_idle(self) -> None:
-        """Wait until nothing runs in the session."""
+        """Wait until nothing runs in the session; decide what is asked meanwhile, or do not."""
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             found = await self._server.get(f"sessions/{self._session}")
             if (turn := found["active_turn"]) is None:
                 return
-            await self._server.get(f"turns/{turn['id']}?wait=3")
+            if turn["status"] == "requires_action":
+                await self._answer(turn)
+            else:
+                await self._server.get(f"turns/{turn['id']}?wait=3")
         raise AssertionError(f"session {self._session} is not idle after {PATIENCE:g} s")
 
     # --- scripts ---------------------------------------------------------------------------
@@ -280,6 +321,7 @@ class Person:
         wait = round(rng.uniform(0.2, 1.2), 1)
         once = f'/tool demo_once {{"text": "{slow}{mark}"}}'
         waiting = f'/tool demo_wait {{"seconds": {wait}}}'
+        note, other = (f'/tool demo_note {{"text": "{mark}.{each}"}}' for each in (1, 2))
         scripts: list[tuple[str, str | None]] = [
             (f"/words {n} {delay}", words(n)),
             (f"/words {n} {delay}", words(n)),
@@ -290,6 +332,9 @@ class Person:
             (f"/words 3\n{waiting}\n/words {n} {delay}", words(3) + words(n)),
             (f"/faillate network 1\n/words {n} {delay}", words(n)),
             (f"/words 4 20\n/fail auth # {mark}", None),
+            (f"/words 3\n{note}\n/words {n} {delay}", words(3) + words(n)),
+            (f"{note}\n{once}\n{other}\n/words {n} {delay}", words(n)),
+            (f"{note}\n/words 2\n{other}\n/words {n} {delay}", words(2) + words(n)),
         ]
         return rng.choice(scripts)
 
@@ -312,14 +357,27 @@ class Person:
                 async with asyncio.timeout(SETTLED_SECONDS):
                     await poller.done.wait()
             found.seen[poller.turn].append(poller.seen)
-        once = data_dir / "workspaces" / self._session / "once.txt"
-        found.lines = once.read_text().splitlines() if once.exists() else []
+        found.approvals = {name: await self._server.get(f"approvals/{name}") for name in _asked(found)}
+        found.lines, found.notes = (self._file(data_dir, name) for name in ("once.txt", "notes.txt"))
         return found
+
+    def _file(self, data_dir: Any, name: str) -> list[str]:
+        file = data_dir / "workspaces" / self._session / name
+        return file.read_text().splitlines() if file.exists() else []
 
     async def _seen(self, turn: str) -> list[Row]:
         with suppress(AssertionError):  # the verdict says what is missing
             await self.page.until_end(turn, SETTLED_SECONDS)
         return self.page.seen.get(turn, [])
+
+
+def _asked(evidence: Evidence) -> set[str]:
+    """Return the ids of all that the turns asked for; what was taken back with a lost attempt was never asked."""
+    return {
+        chunk["data"]["approval"]["id"]
+        for log in evidence.logs.values() for _, chunk in log
+        if chunk["type"] == "data-approval"
+    }  # fmt: skip
 
 
 def endings(people: list[Evidence]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from tests.process.servers import EmbeddedServer, Stack
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much happens. ``lease``, ``pause`` (between two faults), ``down`` (Redis) and ``full`` are seconds."""
+    """How much happens. ``lease``, ``pause`` (between two faults), ``down`` (Redis), ``full`` (the disk) and
+    ``window`` (in which something may be decided) are seconds.
+    """
 
     turns: int
     people: int
@@ -31,13 +34,14 @@ class Size:
     full: float
     #: Every kind of fault is injected this often at least.
     rounds: int
+    window: float
     #: Share of the hints and of the deliveries that are lost; as many are doubled.
     hints: float = 0.1
     deliveries: float = 0.25
 
 
-SMALL = Size(turns=20, people=5, lease=1.5, pause=3.0, down=3, full=2, rounds=1)
-LONG = Size(turns=200, people=8, lease=5, pause=10.0, down=30, full=10, rounds=3)
+SMALL = Size(turns=20, people=5, lease=1.5, pause=3.0, down=3, full=2, rounds=1, window=5)
+LONG = Size(turns=200, people=8, lease=5, pause=10.0, down=30, full=10, rounds=3, window=10)
 
 
 @dataclass(slots=True)
@@ -51,6 +55,7 @@ class Report:
     people: dict[str, int] = field(default_factory=dict)
     turns: dict[str, int] = field(default_factory=dict)
     messages: dict[str, int] = field(default_factory=dict)
+    approvals: dict[str, int] = field(default_factory=dict)
     rollbacks: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -61,7 +66,7 @@ class Report:
     def text(self) -> str:
         """Return it for people."""
         lines = [f"{self.stack}, seed {self.seed}, {self.seconds:.0f} s, {self.rollbacks} rollbacks"]
-        for name in ("faults", "people", "turns", "messages"):
+        for name in ("faults", "people", "turns", "messages", "approvals"):
             counted = ", ".join(f"{what} {count}" for what, count in getattr(self, name).items())
             lines.append(f"  {name}: {counted}")
         return "\n".join([*lines, *(f"  WRONG {sentence}" for sentence in self.wrong)])
@@ -75,6 +80,7 @@ async def fault_run(kind: str, data_dir: Path, size: Size, seed: int) -> Report:
     env = {
         "TURN_LEASE_SECONDS": str(size.lease),
         "TURN_HEARTBEAT_SECONDS": str(size.lease / 5),
+        "APPROVALS_WINDOW_SECONDS": str(size.window),
         "TURNS_PER_USER_MAX": "0",
         "SEND_RATE": "1000000",
         "LOG_LEVEL": "WARNING",
@@ -123,6 +129,7 @@ async def _run(stack: Stack, breaker: Breaker, size: Size, rng: random.Random, r
     report.turns = endings(found)
     report.people = {**tally.did, "polls given up": sum(p.given_up for who in people for p in who.pollers)}
     report.people |= {"requests repeated": server.repeated}
+    report.approvals = dict(Counter(each["status"] for evidence in found for each in evidence.approvals.values()))
     report.messages = {
         "accepted": tally.messages,
         "delivered": sum(m["role"] == "user" for evidence in found for m in evidence.messages),

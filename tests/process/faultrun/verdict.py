@@ -40,11 +40,17 @@ class Evidence:
     stopped: set[str] = field(default_factory=set)
     #: Lines of the file that ``demo_once`` appends to.
     lines: list[str] = field(default_factory=list)
+    #: Every approval that a turn asked for, as it is in the end, by id.
+    approvals: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: What the person was told has been decided: by approval, the type of decision by call.
+    decided: dict[str, dict[str, str]] = field(default_factory=dict)
+    #: Lines of the file that ``demo_note`` appends to.
+    notes: list[str] = field(default_factory=list)
 
 
 def problems(evidence: Evidence) -> list[str]:
     """Return everything that is wrong with a session."""
-    found = [*delivery_problems(evidence), *line_problems(evidence)]
+    found = [*delivery_problems(evidence), *line_problems(evidence), *approval_problems(evidence)]
     for turn in evidence.turns:
         found += ending_problems(evidence, turn)
         found += log_problems(evidence.logs[turn])
@@ -85,7 +91,10 @@ def ending_problems(evidence: Evidence, turn: str) -> Iterator[str]:
         return
     if turn in evidence.stopped and status != "cancelled":
         yield f"turn {turn} was said to be stopped, but is {status}"
-    if status == "cancelled" and not evidence.asked_to_stop:
+    if code == "approval_expired":
+        if "expired" not in [each["status"] for each in evidence.approvals.values() if each["turn"] == turn]:
+            yield f"turn {turn} is cancelled as expired, but no approval of it is"
+    elif status == "cancelled" and not evidence.asked_to_stop:
         yield f"turn {turn} is cancelled, but nobody stopped it"
     asked = {
         message["id"] for message in evidence.messages if message["role"] == "user" and message["turn"] == turn
@@ -125,6 +134,58 @@ def line_problems(evidence: Evidence) -> Iterator[str]:
     for line in calls_done(evidence):
         if line not in evidence.lines:
             yield f"{line!r} is stored as done, but was not written"
+
+
+def approval_problems(evidence: Evidence) -> Iterator[str]:
+    """What a person decided is what is stored and what happened, and nothing else did."""
+    allowed: list[str] = []
+    for approval in evidence.approvals.values():
+        name, status = f"approval {approval['id']}", approval["status"]
+        if status == "pending":
+            yield f"{name} is pending, but its turn has ended"
+        stored = {each["tool_call_id"]: each["type"] for each in approval.get("decisions", ())}
+        if evidence.decided.get(approval["id"], {}) != stored:
+            yield f"{name} is {status} as {stored}, its person was told otherwise"
+        told = _decided_in_log(evidence, approval)
+        if told != 1:
+            yield f"the end of {name} is in the log {told} times"
+        for text, part in _approved(approval, evidence):
+            allowed.append(text)
+            yield from _outcome_problems(evidence, approval["turn"], text, part)
+    for line in evidence.notes:
+        if line not in allowed:
+            yield f"{line!r} was written, but nobody approved it"
+
+
+def _decided_in_log(evidence: Evidence, approval: dict[str, Any]) -> int:
+    log = evidence.logs.get(approval["turn"], [])
+    ends = [chunk["data"]["approval"] for _, chunk in log if chunk["type"] == "data-approval-decided"]
+    return sum(end["id"] == approval["id"] for end in ends)
+
+
+def _approved(approval: dict[str, Any], evidence: Evidence) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the text with which each call may run that was approved, and how the transcript shows it."""
+    shown = {
+        part["toolCallId"]: part for message in evidence.messages for part in message["parts"] if _is_call(part)
+    }
+    asked = {request["tool_call_id"]: request["arguments"] for request in approval["requests"]}
+    for decision in approval.get("decisions", ()):
+        call = decision["tool_call_id"]
+        if decision["type"] in ("approve", "edit"):
+            yield (decision.get("arguments") or asked[call])["text"], shown.get(call, {})
+
+
+def _is_call(part: dict[str, Any]) -> bool:
+    return part.get("type") == "dynamic-tool"
+
+
+def _outcome_problems(evidence: Evidence, turn: str, text: str, part: dict[str, Any]) -> Iterator[str]:
+    times = evidence.notes.count(text)
+    if times > 1:
+        yield f"{text!r} was approved once and written {times} times"
+    known = part.get("state") != "output-error" or "not known" not in part["errorText"]
+    if evidence.turns[turn]["status"] == "completed" and known and times != 1:
+        yield f"{text!r} was approved, but written {times} times in a completed turn"
 
 
 def calls_done(evidence: Evidence) -> list[str]:
