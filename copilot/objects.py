@@ -126,6 +126,8 @@ def _message(message: Message, branches: selectors.Branches | None = None) -> Ob
     }
     if message.client_id is not None:
         shown["client_id"] = message.client_id
+    if message.author:
+        shown["author"] = message.author
     if branches and (branch := branches.get(message.pk)):
         siblings = [str(sibling) for sibling in branch.siblings]
         shown["branch"] = {"index": branch.index, "count": branch.count, "siblings": siblings}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,8 @@ from copilot.models.session import SessionQuerySet
 from copilot.models.turn import live_turn_of
 from copilot.people import is_time_zone
 from copilot.providers.registry import UnknownModel, check_model
-from copilot.turns.begin import IN_PERSON, do_begin_turn, do_new_message, do_touch_session
+from copilot.turns.authority import is_owners
+from copilot.turns.begin import do_begin_turn, do_new_message, do_touch_session
 from copilot.turns.followups import due
 from copilot.turns.rate import do_count_send
 from copilot.turns.recover import do_take_over_if_orphaned
@@ -36,6 +37,9 @@ TEXT_MAX = 64_000
 CLIENT_ID_MAX = 128
 EFFORTS = ("none", "low", "medium", "high")
 DELIVERIES = Message.Delivery.values
+
+#: Raises what refuses a message to a session, whose lock is held.
+Guard = Callable[[Session], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,11 @@ def submit_message(
     delivery: str = "asap",
     attachments: Sequence[object] = (),
     origin: str = "web",
+    author: str = "",
+    standing: str = "",
+    guard: Guard | None = None,
 ) -> Accepted:
-    """Accept a message of ``user``, exactly once per ``client_id``.
+    """Accept a message in a session of ``user``, exactly once per ``client_id``.
 
     An idle session gets a turn that answers it, together with messages that were held before it. A busy one
     queues it, in typing order: for the running turn between two of its steps (``delivery`` asap), for the next
@@ -84,6 +91,9 @@ def submit_message(
 
     Args:
         attachments: ids of files of ``user`` that belong to no other session.
+        author: what a bot's platform calls who wrote it; checked by the caller.
+        standing: of a bot's message, how its writer stands to ``user`` (``Message.Standing``).
+        guard: refuses under the session's lock what was allowed a moment ago.
 
     Raises:
         Invalid: empty text, or a value that is not allowed (``unknown_model`` and others).
@@ -107,6 +117,9 @@ def submit_message(
         delivery=delivery,
         files=files,
         origin=origin,
+        author=author,
+        standing=standing,
+        guard=guard,
     )
 
 
@@ -187,9 +200,15 @@ def _accept(
     delivery: str,
     files: Sequence[uuid.UUID],
     origin: str,
+    author: str,
+    standing: str,
+    guard: Guard | None,
 ) -> Accepted:
+    session = do_lock_session(user, session_id)
+    if guard is not None:
+        guard(session)
     accepted = do_accept(
-        do_lock_session(user, session_id),
+        session,
         text=text,
         client_id=client_id,
         options=options,
@@ -197,6 +216,8 @@ def _accept(
         delivery=delivery,
         files=files,
         origin=origin,
+        author=author,
+        standing=standing,
     )
     if not accepted.repeated:
         do_count_send(user.pk, origin)  # the last statement: all sessions of a person share that row
@@ -213,6 +234,8 @@ def do_accept(
     delivery: str,
     origin: str,
     files: Sequence[uuid.UUID] = (),
+    author: str = "",
+    standing: str = "",
 ) -> Accepted:
     """Accept a message that was checked, under the session's lock; without counting it.
 
@@ -231,7 +254,8 @@ def do_accept(
             f"{len(waiting)} messages are waiting already. Withdraw one, or wait for the answer.",
             code="queue_full",
         )
-    if "timezone" not in options and origin in IN_PERSON and (zone := _time_zone_of(session.user_id)[0]):
+    own = is_owners(origin, standing)
+    if own and "timezone" not in options and (zone := _time_zone_of(session.user_id)[0]):
         # Stored with the message, so that it is told the same in every later turn.
         options = {**options, "timezone": zone}
     message = do_new_message(
@@ -239,6 +263,8 @@ def do_accept(
         text,
         do_attach(session, files) if files else (),
         origin=origin,
+        author=author,
+        standing=standing,
         client_id=client_id,
         delivery=delivery,
         request_digest=digest,
