@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +37,6 @@ TEXT_MAX = 64_000
 CLIENT_ID_MAX = 128
 EFFORTS = ("none", "low", "medium", "high")
 DELIVERIES = Message.Delivery.values
-
-#: Raises what refuses a message to a session, whose lock is held.
-Guard = Callable[[Session], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +76,8 @@ def submit_message(
     delivery: str = "asap",
     attachments: Sequence[object] = (),
     origin: str = "web",
-    author: str = "",
-    standing: str = "",
-    guard: Guard | None = None,
 ) -> Accepted:
-    """Accept a message in a session of ``user``, exactly once per ``client_id``.
+    """Accept a message of ``user``, exactly once per ``client_id``.
 
     An idle session gets a turn that answers it, together with messages that were held before it. A busy one
     queues it, in typing order: for the running turn between two of its steps (``delivery`` asap), for the next
@@ -91,9 +85,6 @@ def submit_message(
 
     Args:
         attachments: ids of files of ``user`` that belong to no other session.
-        author: what a bot's platform calls who wrote it; checked by the caller.
-        standing: of a bot's message, how its writer stands to ``user`` (``Message.Standing``).
-        guard: refuses under the session's lock what was allowed a moment ago.
 
     Raises:
         Invalid: empty text, or a value that is not allowed (``unknown_model`` and others).
@@ -117,9 +108,6 @@ def submit_message(
         delivery=delivery,
         files=files,
         origin=origin,
-        author=author,
-        standing=standing,
-        guard=guard,
     )
 
 
@@ -200,15 +188,9 @@ def _accept(
     delivery: str,
     files: Sequence[uuid.UUID],
     origin: str,
-    author: str,
-    standing: str,
-    guard: Guard | None,
 ) -> Accepted:
-    session = do_lock_session(user, session_id)
-    if guard is not None:
-        guard(session)
     accepted = do_accept(
-        session,
+        do_lock_session(user, session_id),
         text=text,
         client_id=client_id,
         options=options,
@@ -216,8 +198,6 @@ def _accept(
         delivery=delivery,
         files=files,
         origin=origin,
-        author=author,
-        standing=standing,
     )
     if not accepted.repeated:
         do_count_send(user.pk, origin)  # the last statement: all sessions of a person share that row
@@ -238,6 +218,10 @@ def do_accept(
     standing: str = "",
 ) -> Accepted:
     """Accept a message that was checked, under the session's lock; without counting it.
+
+    Args:
+        author: what a bot's platform calls who wrote it.
+        standing: of a bot's message, how its writer stands to the session's owner (``Message.Standing``).
 
     Raises:
         Conflict: ``queue_full``, or ``client_id_reused``.
