@@ -187,8 +187,26 @@ def test_a_new_link_is_told_on_every_page_until_it_is_put_away(page, user, other
     stranger.force_login(other_user)
     assert "Kite Builders" not in text(stranger.get("/"))
     assert stranger.post(f"/links/{link.pk}/seen/").status_code == 404
-    assert page.post(f"/links/{link.pk}/seen/").status_code == 302
+    assert page.post(f"/links/{link.pk}/seen/", {"next": "/approvals/"})["Location"] == "/approvals/"
     assert "Kite Builders" not in text(page.get("/"))
+
+
+@pytest.mark.parametrize(
+    "back", ["", "https://evil.example/", "//evil.example", "javascript:alert(1)", "\\\\evil"]
+)
+def test_putting_a_notice_away_leads_to_no_other_site(page, user, issue, back):
+    link = confirmed(user, issue())
+    assert page.post(f"/links/{link.pk}/seen/", {"next": back})["Location"] == "/links/"
+
+
+def test_of_several_new_links_the_newest_is_told(page, user, issue):
+    confirmed(user, issue())
+    assert "more new links" not in text(page.get("/"))
+    confirmed(user, issue(PRIVATE), "user")
+    home = text(page.get("/"))
+    assert "ada_k on discord" in home
+    assert "Kite Builders" not in home
+    assert "There are more new links" in home
 
 
 def test_a_new_link_can_be_removed_where_it_is_told(page, user, issue):
