@@ -1,7 +1,7 @@
 """``python -m bench.mutation``: breaks the engine in one place at a time and looks whether a test notices.
 
 Each mutant runs in a fork of a process that has everything loaded. The code of one function is replaced there, and
-the tests that enter this function run, those that enter the fewest others first, up to the first that fails. What
+the tests that enter this function run, those that noticed others of its file first, up to the first that fails. What
 the first minute of tests does not notice is tried on all of them, after everything else. What no test notices is a
 survivor: it is printed, and written to ``bench/results/mutation.json`` as soon as its file is through. A run that
 was broken off goes on there: a file that is as it was is not tried again, unless it is named.
@@ -47,6 +47,8 @@ RESULT = ROOT / "bench" / "results" / "mutation.json"
 #: A test hangs that takes so many seconds longer than ten times what it takes when nothing is broken.
 PATIENCE = 20
 OUTCOMES = ("noticed", "survived", "untested")
+#: How many mutants of a file each test has noticed, in this process.
+_NOTICED_BY: dict[str, Counter[str]] = {}
 _FAILED = 1  # pytest's exit code
 _NOT_BROKEN = 99  # not one of pytest's
 
@@ -176,7 +178,8 @@ def try_out(loaded: Loaded, mutant: Mutant, entered: dict[str, dict[str, float]]
         tests = {test: seconds for found in every for test, seconds in found.items()}
     if not tests:
         return "untested"
-    wanted = _first(tests, _breadth(entered), seconds)
+    noticed_by = _NOTICED_BY.setdefault(mutant.file, Counter())
+    wanted = _first(tests, _breadth(entered), noticed_by, seconds)
     survived = "survived" if len(wanted) == len(tests) else "unsure"
     while wanted:
         code, last = _try_on(loaded, {test: tests[test] for test in wanted}, mutant)
@@ -185,6 +188,7 @@ def try_out(loaded: Loaded, mutant: Mutant, entered: dict[str, dict[str, float]]
         if code == _NOT_BROKEN:
             return "untested"
         if _try_on(loaded, {last: tests[last]}, None)[0] == 0:
+            noticed_by[last] += 1
             return "noticed"
         wanted = wanted[wanted.index(last) + 1 :]  # it fails on what is whole, too
     return survived
@@ -212,10 +216,13 @@ def _breadth(entered: dict[str, dict[str, float]]) -> Counter[str]:
     return Counter(test for tests in entered.values() for test in tests)
 
 
-def _first(tests: dict[str, float], breadth: Counter[str], seconds: float) -> list[str]:
-    """Return the most particular tests, as many as take so many seconds; one at least."""
+def _first(tests: dict[str, float], breadth: Counter[str], noticed_by: Counter[str], seconds: float) -> list[str]:
+    """Return the tests that are tried, as many as take so many seconds; one at least.
+
+    First those that noticed most of this file's other mutants, then the most particular.
+    """
     wanted: list[str] = []
-    for test in sorted(tests, key=lambda each: (breadth[each], tests[each])):
+    for test in sorted(tests, key=lambda each: (-noticed_by[each], breadth[each], tests[each])):
         if wanted and seconds <= 0:
             break
         wanted.append(test)
