@@ -1,8 +1,8 @@
 """``python -m bench.mutation``: breaks the engine in one place at a time and looks whether a test notices.
 
 Each mutant runs in a fork of a process that has everything loaded. The code of one function is replaced there, and
-the tests that enter this function run, up to the first that fails; those first that noticed others of its file. What
-the first minute of tests does not notice is tried on all of them, after everything else. What no test notices is a
+the tests that enter this function run until one fails, those first that noticed others of its file. What
+the first minute of tests does not notice is tried on all of them, after everything else. What none notices is a
 survivor: it is printed, and written to ``bench/results/mutation.json`` as soon as its file is through. A run that
 was broken off goes on there: a file that is as it was is not tried again, unless it is named.
 
