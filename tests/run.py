@@ -172,7 +172,14 @@ def run_set(tests: TestSet, seed: int) -> Outcome:
     began, cpu_began = time.monotonic(), cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
         report, cache = Path(folder) / "report.xml", Path(folder) / "cache"
-        options = ["-q", "-rfE", "--ds=config.settings_test", f"--randomly-seed={seed}"]
+        options = [
+            "-q",
+            "-rfE",
+            "--durations=12",
+            "--durations-min=2",
+            "--ds=config.settings_test",
+            f"--randomly-seed={seed}",
+        ]
         command = [sys.executable, "-m", "pytest", *options]
         kept = [f"--junitxml={report}", "-o", f"cache_dir={cache}"]
         code = subprocess.run(
