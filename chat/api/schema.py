@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from chat.api import components
 from chat.api.examples import ASIDE, CANCELLED, EVENTS, STREAM, TURN
 from chat.api.serializers import AsideBody, CancelBody
+from chat.ui import schema as ui
 from common.apidocs import errors, found, parameter
 from common.rest import ApiView
 
@@ -140,7 +141,7 @@ _TWINS: list[tuple[str, str, type[ApiView]]] = [
 
 def add_async_operations(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
     """Add the operations that the generator cannot see (a preprocessing hook of drf-spectacular)."""
-    twins = [(PREFIX + path, _route(path), method, view.as_view()) for path, method, view in _TWINS]
+    twins = [(PREFIX + path, _route(path), method, view.as_view()) for path, method, view in (*_TWINS, *ui.TWINS)]
     return [*endpoints, *twins]
 
 
