@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from chat.api import components
 from chat.api.examples import ASIDE, CANCELLED, EVENTS, STREAM, TURN
 from chat.api.serializers import AsideBody, CancelBody
+from chat.openai import schema as openai
 from common.apidocs import errors, found, parameter
 from common.rest import ApiView
 
@@ -135,6 +136,7 @@ _TWINS: list[tuple[str, str, type[ApiView]]] = [
     ("turns/{turn_id}/events", "GET", _EventsTwin),
     ("turns/{turn_id}/stream", "GET", _StreamTwin),
     ("files/{file_id}", "GET", _FileTwin),
+    *openai.TWINS,
 ]
 
 

@@ -34,6 +34,9 @@ OPERATIONS = [
     ("presets", "post", "201"),
     ("presets/{preset_id}", "delete", "204"),
     ("models", "get", "200"),
+    ("openai/chat/completions", "post", "200"),
+    ("openai/models", "get", "200"),
+    ("openai/models/{model_id}", "get", "200"),
     ("files", "get", "200"),
     ("files", "post", "201"),
     ("files/{file_id}", "get", "200"),
@@ -74,7 +77,10 @@ def test_an_operation_has_examples_and_error_codes(document: Any, path: str, met
 
 
 def test_every_operation_here_is_listed_above(document: Any) -> None:
-    ours = ("sessions", "messages", "turns", "models", "files", "presets", "approval-log", "approval-rules")
+    ours = (
+        *("sessions", "messages", "turns", "models", "files", "presets", "approval-log", "approval-rules"),
+        "openai",
+    )
     listed = {
         (path.removeprefix("/api/v1/"), method)
         for path, methods in document["paths"].items()
@@ -105,6 +111,8 @@ def test_every_operation_here_is_listed_above(document: Any) -> None:
         ("turns/{turn_id}/cancel", "post", "404", {"not_found"}),
         ("approval-rules/{rule_id}", "delete", "404", {"not_found"}),
         ("files", "post", "413", {"file_too_large"}),
+        ("openai/models/{model_id}", "get", "404", {"unknown_model"}),
+        ("openai/chat/completions", "post", "429", {"rate_limited", "quota"}),
         ("files", "post", "400", {"invalid", "unknown_field", "refused_text"}),
     ],
 )
