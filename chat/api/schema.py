@@ -12,10 +12,12 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from chat.agui import schema as agui
 from chat.api import components
 from chat.api.examples import ASIDE, CANCELLED, EVENTS, STREAM, TURN
 from chat.api.serializers import AsideBody, CancelBody
 from chat.openai import schema as openai
+from chat.ui import schema as ui
 from common.apidocs import errors, found, parameter
 from common.rest import ApiView
 
@@ -136,13 +138,13 @@ _TWINS: list[tuple[str, str, type[ApiView]]] = [
     ("turns/{turn_id}/events", "GET", _EventsTwin),
     ("turns/{turn_id}/stream", "GET", _StreamTwin),
     ("files/{file_id}", "GET", _FileTwin),
-    *openai.TWINS,
 ]
 
 
 def add_async_operations(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
     """Add the operations that the generator cannot see (a preprocessing hook of drf-spectacular)."""
-    twins = [(PREFIX + path, _route(path), method, view.as_view()) for path, method, view in _TWINS]
+    every = (*_TWINS, *openai.TWINS, *ui.TWINS, *agui.TWINS)
+    twins = [(PREFIX + path, _route(path), method, view.as_view()) for path, method, view in every]
     return [*endpoints, *twins]
 
 

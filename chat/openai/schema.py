@@ -171,6 +171,7 @@ class _CompletionsTwin(ApiView):
             *("text_too_long", "rate_limited", "busy"),
             failures=True,
         ),
+        tags=["openai", "streams"],
     )
     def post(self, request: Request) -> Response:
         raise NotImplementedError

@@ -42,16 +42,28 @@ class Speech:
         self._said_in_step = False
         #: The step was taken back and begins anew: its beginning is not told twice.
         self._anew = False
+        #: News from before the beginning.
+        self._early: list[Chunk] = []
         #: Calls that ask the person, until they are asked.
         self._kept: dict[str, list[Chunk]] = {}
 
     def begin(self, message_id: str) -> list[Chunk]:
         """Return what goes on with a message that the client has already, or begins one of this name."""
         self._begun = True
-        return [schema.start(message_id)]
+        early, self._early = self._early, []
+        return [schema.start(message_id), *early]
 
     def take(self, seq: int | None, chunk: Chunk) -> list[Chunk]:
         """Return what a response says of an event; often the event itself."""
+        if self._begun or chunk["type"] in ("start", "data-reset", "data-rollback"):
+            return self._take(seq, chunk)
+        self._early += self._take(seq, chunk)
+        if not schema.is_terminal(chunk):
+            return []
+        early, self._early = self._early, []
+        return early  # it ended before it began to answer
+
+    def _take(self, seq: int | None, chunk: Chunk) -> list[Chunk]:
         kind = chunk["type"]
         if kind == "start":
             return [] if self._begun else self.begin(chunk["messageId"])
