@@ -91,13 +91,10 @@ const scenarios = {
   },
   async again() {
     const agent = agentOf();
+    const began = new Promise(resolve => agent.subscribe({ onTextMessageContentEvent: () => resolve() }));
     const left = run(agent, '/think so\n/words 40 50');
-    await new Promise(resolve => {
-      const { unsubscribe } = agent.subscribe({
-        onTextMessageContentEvent: () => { unsubscribe(); resolve(); },
-      });
-    });
-    await agent.detachActiveRun();
+    await began;
+    agent.abortRun();
     const partial = await left;
     return [partial, await run(agent)];
   },
