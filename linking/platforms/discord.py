@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from linking.platforms import discord_wire as wire
+from linking.platforms.base import SetupError
 from linking.platforms.client import Holdfast
 from linking.platforms.conversation import Conversations
 from linking.platforms.discord_events import Events, Webhook
@@ -15,7 +16,7 @@ from linking.platforms.discord_gateway import Gateway
 from linking.platforms.discord_platform import Discord
 from linking.platforms.discord_rest import DiscordRest
 from linking.platforms.memory import Memory
-from linking.platforms.serving import Misconfigured, listening, until_stopped
+from linking.platforms.serving import listening, until_stopped
 
 REQUIRED = ("DISCORD_TOKEN",)
 OPTIONAL = ("DISCORD_API_URL", "DISCORD_PUBLIC_KEY", "DISCORD_WEBHOOK_LISTEN")
@@ -35,7 +36,7 @@ async def serve(
         say: prints a line for whoever runs it.
 
     Raises:
-        Misconfigured: a setting is wrong, or Discord does not let the bot in.
+        SetupError: a setting is wrong, or Discord does not let the bot in.
     """
     async with DiscordRest(configured["DISCORD_TOKEN"], configured["DISCORD_API_URL"]) as rest:
         platform = Discord(rest)
@@ -68,6 +69,4 @@ def _key(text: str) -> Ed25519PublicKey:
     try:
         return wire.read_public_key(text)
     except ValueError as error:
-        raise Misconfigured(
-            "DISCORD_PUBLIC_KEY: expected 64 hexadecimal digits, as the portal shows it."
-        ) from error
+        raise SetupError("DISCORD_PUBLIC_KEY", "expected the 64 hexadecimal digits of the portal.") from error

@@ -14,12 +14,12 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from linking.platforms import discord_wire as wire
-from linking.platforms.base import Incoming, PlatformError
+from linking.platforms.base import Incoming, PlatformError, SetupError
 from linking.platforms.client import Unreachable
 from linking.platforms.conversation import Conversations
 from linking.platforms.discord_platform import Discord
 from linking.platforms.discord_rest import DiscordRefused, DiscordRest
-from linking.platforms.serving import Answer, Crew, Misconfigured
+from linking.platforms.serving import Answer, Crew
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Events:
         """Find out who the bot is, and tell Discord its commands.
 
         Raises:
-            Misconfigured: Discord does not know the token.
+            SetupError: Discord does not know the token.
         """
         try:
             found = await self._rest.ask("GET", "/applications/@me", patience=START_SECONDS)
@@ -62,19 +62,19 @@ class Events:
             await self._rest.ask("PUT", path, wire.COMMANDS, patience=START_SECONDS)
         except DiscordRefused as error:
             if error.status == 401:
-                raise Misconfigured(wire.FATAL_CLOSES[4004]) from error
-            raise Misconfigured(f"DISCORD_TOKEN: {error}") from error
+                raise SetupError("DISCORD_TOKEN", wire.FATAL_CLOSES[4004]) from error
+            raise SetupError("DISCORD_TOKEN", str(error)) from error
 
     async def find_gateway(self) -> str:
         """Return the gateway's address; waits while the bot may begin no more sessions today.
 
         Raises:
-            Misconfigured: Discord does not know the token any more.
+            SetupError: Discord does not know the token any more.
         """
         try:
             found = await self._rest.ask("GET", "/gateway/bot", patience=START_SECONDS)
         except DiscordRefused as error:
-            raise Misconfigured(wire.FATAL_CLOSES[4004]) from error
+            raise SetupError("DISCORD_TOKEN", wire.FATAL_CLOSES[4004]) from error
         limit = found.get("session_start_limit") or {}
         if limit.get("remaining") == 0:
             seconds = float(limit.get("reset_after") or 0) / 1000

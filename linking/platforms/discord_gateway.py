@@ -19,8 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from linking.platforms import discord_wire as wire
-from linking.platforms.base import PlatformError
-from linking.platforms.serving import Misconfigured
+from linking.platforms.base import PlatformError, SetupError
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class Gateway:
 
     Args:
         token: the bot's.
-        find_url: returns the address for a new session; raises ``Misconfigured`` if there cannot be one.
+        find_url: returns the address for a new session; raises ``SetupError`` if there cannot be one.
         on_event: called with the name and the data of each event; must return at once.
     """
 
@@ -78,7 +77,7 @@ class Gateway:
         """Connect, and connect again, for ever.
 
         Raises:
-            Misconfigured: Discord will not have this bot.
+            SetupError: Discord will not have this bot.
         """
         pause = self._again_seconds
         while True:
@@ -94,7 +93,7 @@ class Gateway:
 
     def _closed(self, code: int | None) -> None:
         if code in wire.FATAL_CLOSES:
-            raise Misconfigured(wire.FATAL_CLOSES[code])
+            raise SetupError("DISCORD_TOKEN", wire.FATAL_CLOSES[code])
         if code in wire.SESSION_LOST:
             self._session = None
         logger.info("the gateway closed the connection", extra={"code": code})
@@ -114,7 +113,7 @@ class Gateway:
                 while True:
                     await self._take(socket, json.loads(await socket.recv()))
             except asyncio.CancelledError:
-                # Closed so, the session ends and the bot is shown as gone; closed after an error it can be resumed.
+                # Closed so, the session ends and the bot is shown as gone; after an error it can be resumed.
                 await socket.close(wire.CLOSE_FOR_GOOD)
                 raise
             finally:

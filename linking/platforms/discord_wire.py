@@ -33,8 +33,8 @@ INTENTS = 1 << 0 | 1 << 9 | 1 << 12 | 1 << 15
 
 #: Close codes after which connecting again cannot help, with the mend.
 FATAL_CLOSES = {
-    4004: "Discord does not know the token. Set DISCORD_TOKEN to the bot's token in the developer portal.",
-    4010: "Discord refused the shard, which this adapter does not send: it serves one connection.",
+    4004: "Discord does not know it. Copy the bot's token from the developer portal.",
+    4010: "Discord refused the shard, of which this adapter sends none. Update Holdfast.",
     4011: "The bot is in too many servers for one connection, and this adapter has one. Remove it from some.",
     4012: f"Discord no longer speaks version {VERSION} of its gateway. Update Holdfast.",
     4013: "Discord does not know the intents that were asked for. Update Holdfast.",

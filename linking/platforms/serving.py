@@ -11,16 +11,14 @@ from typing import Any
 
 from aiohttp import web
 
+from linking.platforms.base import SetupError
+
 logger = logging.getLogger(__name__)
 
 #: Bytes of one request.
 BODY_MAX = 2**20
 #: Seconds that requests under way get at the end.
 SHUTDOWN_SECONDS = 2.0
-
-
-class Misconfigured(Exception):
-    """The adapter cannot work, however often it tries; the text names the setting and the mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +88,11 @@ async def listening(setting: str, address: str, handle: Handle) -> AsyncIterator
         the port.
 
     Raises:
-        Misconfigured: nobody can listen there.
+        SetupError: nobody can listen there.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise Misconfigured(f"{setting}: expected host:port, as in 127.0.0.1:8082.")
+        raise SetupError(setting, "expected host:port, as in 127.0.0.1:8082.")
 
     async def answer(request: web.Request) -> web.Response:
         made = await handle(request.headers, await request.read())
@@ -108,7 +106,7 @@ async def listening(setting: str, address: str, handle: Handle) -> AsyncIterator
         await web.TCPSite(runner, host.strip("[]"), int(port)).start()
     except OSError as error:
         await runner.cleanup()
-        raise Misconfigured(f"{setting}: nobody can listen on {address} ({error.strerror}).") from error
+        raise SetupError(setting, f"nobody can listen on {address} ({error.strerror}).") from error
     try:
         yield int(runner.addresses[0][1])
     finally:

@@ -18,8 +18,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from linking.platforms.base import PlatformError
-from linking.platforms.serving import Crew, Misconfigured
+from linking.platforms.base import PlatformError, SetupError
+from linking.platforms.serving import Crew
 from linking.platforms.slack_web import SlackRefused, SlackWeb
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Socket:
         """Connect, and connect again, for ever.
 
         Raises:
-            Misconfigured: Slack will not have this app.
+            SetupError: Slack will not have this app.
         """
         pause = self._again_seconds
         try:
@@ -70,7 +70,7 @@ class Socket:
                 self._crew.add(held)
                 await _first(held, told)
                 if self._refused:
-                    raise Misconfigured(self._refused)
+                    raise SetupError("SLACK_APP_TOKEN", self._refused)
                 pause = self._again_seconds if self._stands else min(pause * 2, AGAIN_MAX)
                 if held.done() or not self._stands:
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret

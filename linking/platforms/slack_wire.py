@@ -1,4 +1,4 @@
-"""What Slack's messages look like: limits, signatures, escaping, and the few fields that are read.
+"""What Slack's messages look like: limits, signatures, escaping, and the few fields that are read or written.
 
 Nothing here talks to anybody.
 """
@@ -8,17 +8,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
+from linking.platforms.base import Button, Incoming, Person, Place, Press, Rows
+from linking.platforms.conversation import COMMANDS
+from linking.platforms.typed import read_typed
+
 API_URL = "https://slack.com/api/"
-#: Characters of a message, as sent (escaped): more are cut off when posted above 40,000, and refused by
-#: ``chat.update`` above 4,000.
-MESSAGE_MAX = 3_900
-#: Characters of the text of a block, of a button's label and of what a button brings back.
+#: Characters of a block's text, as sent (escaped), and of a button's label. A message that has no blocks may be
+#: longer (4,000 where it is changed), but one length for all is simpler.
 BLOCK_MAX = 3_000
 LABEL_MAX = 75
-VALUE_MAX = 2_000
 #: Seconds by which the time of a signature may differ from now.
 SIGNED_SECONDS = 300
 
@@ -69,72 +70,7 @@ def _shown(target: str, label: str, me: str) -> str:
     return address if label in ("", target, address) or target.endswith("//" + label) else f"{label} ({target})"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where something happened.
-
-    Attributes:
-        team: the workspace.
-        thread: the time stamp of the message that began the thread; empty outside of threads.
-    """
-
-    team: str
-    channel: str
-    thread: str = ""
-
-    @property
-    def is_private(self) -> bool:
-        """Whether it is a conversation of one person with the bot."""
-        return self.channel.startswith("D")
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Somebody at Slack: a user id, and a name if it was sent along."""
-
-    id: str
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A message that a person wrote to the bot; ``ts`` is its id in its channel."""
-
-    place: Place
-    ts: str
-    author: Person
-    text: str
-    has_files: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A slash command. Slack has none in threads."""
-
-    place: Place
-    person: Person
-    name: str
-    text: str
-    answer_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pressed:
-    """A button that was pressed.
-
-    Attributes:
-        ts: of the message with the button.
-        answer_url: takes messages that only this person sees.
-    """
-
-    place: Place
-    person: Person
-    ts: str
-    value: str
-    answer_url: str
-
-
-def read_event(payload: dict[str, Any], *, me: str) -> Written | None:
+def read_event(payload: dict[str, Any], *, me: str, team_name: str = "") -> Incoming | None:
     """Read an ``event_callback``; return None unless a person wrote a message to the bot.
 
     Args:
@@ -150,48 +86,81 @@ def read_event(payload: dict[str, Any], *, me: str) -> Written | None:
         return None
     if event.get("subtype") not in _WRITTEN or not event.get("ts") or not event.get("channel"):
         return None
-    return Written(
-        place=Place(
-            team=str(payload.get("team_id") or event.get("team") or ""),
-            channel=str(event["channel"]),
-            thread=str(event.get("thread_ts") or ""),
-        ),
-        ts=str(event["ts"]),
-        author=Person(user),
-        text=plain(str(event.get("text") or ""), me),
-        has_files=bool(event.get("files")),
+    team, ts = str(payload.get("team_id") or event.get("team") or ""), str(event["ts"])
+    place = _place(team, str(event["channel"]), user, str(event.get("thread_ts") or ""), ts)
+    command, text = read_typed(plain(str(event.get("text") or ""), me))
+    return Incoming(
+        place=place,
+        person=Person(user, ""),
+        message=ts,
+        text=text,
+        command=command,
+        files=bool(event.get("files")),
+        place_name=team_name if place.kind == "server" else "",
     )
 
 
-def read_command(form: dict[str, Any]) -> Command | None:
-    """Read a slash command; None if it lacks what every one has."""
-    if not form.get("command") or not form.get("user_id") or not form.get("channel_id"):
+def _place(team: str, channel: str, person: str, thread: str, ts: str) -> Place:
+    """A message in a channel begins a thread, which is a conversation; a private chat is one by itself.
+
+    Args:
+        thread: the time stamp of the message that began the thread, if it is in one.
+        ts: of the message.
+    """
+    if channel.startswith("D"):
+        return Place("user", person, thread, address=(channel, thread))
+    return Place("server", team, f"{channel}-{thread or ts}", address=(channel, thread or ts))
+
+
+def read_command(form: Mapping[str, Any], *, team_name: str = "") -> Incoming | None:
+    """Read a slash command, of which Slack has none in threads; None if it lacks what every one has."""
+    name = str(form.get("command") or "").removeprefix("/")
+    if not name or not form.get("user_id") or not form.get("channel_id"):
         return None
-    return Command(
-        place=Place(team=str(form.get("team_id") or ""), channel=str(form["channel_id"])),
-        person=Person(str(form["user_id"]), str(form.get("user_name") or "")),
-        name=str(form["command"]).removeprefix("/"),
+    person, channel = str(form["user_id"]), str(form["channel_id"])
+    place = _place(str(form.get("team_id") or ""), channel, person, "", "")
+    trigger = str(form.get("trigger_id") or "")
+    return Incoming(
+        place=place,
+        person=Person(person, str(form.get("user_name") or "")),
+        message=f"command-{trigger}",
         text=str(form.get("text") or "").strip(),
-        answer_url=str(form.get("response_url") or ""),
+        command=name if name in COMMANDS else "help",
+        place_name=team_name if place.kind == "server" else "",
+        origin=str(form.get("response_url") or ""),
     )
 
 
-def read_action(payload: dict[str, Any]) -> Pressed | None:
+def read_press(payload: dict[str, Any]) -> Press | None:
     """Read a ``block_actions``; None for every other interaction, and for buttons that bring nothing back."""
     actions = payload.get("actions") or [{}]
     box, message, user = payload.get("container") or {}, payload.get("message") or {}, payload.get("user") or {}
-    channel = (payload.get("channel") or {}).get("id") or box.get("channel_id")
+    channel = str((payload.get("channel") or {}).get("id") or box.get("channel_id") or "")
     if payload.get("type") != "block_actions" or not actions[0].get("value") or not user.get("id") or not channel:
         return None
-    team = payload.get("team") or {}
-    return Pressed(
-        place=Place(
-            team=str(team.get("id") or user.get("team_id") or ""),
-            channel=str(channel),
-            thread=str(box.get("thread_ts") or message.get("thread_ts") or ""),
-        ),
-        person=Person(str(user["id"]), str(user.get("name") or user.get("username") or "")),
-        ts=str(box.get("message_ts") or message.get("ts") or ""),
-        value=str(actions[0]["value"]),
-        answer_url=str(payload.get("response_url") or ""),
+    ts = str(box.get("message_ts") or message.get("ts") or "")
+    team = str((payload.get("team") or {}).get("id") or user.get("team_id") or "")
+    thread = str(box.get("thread_ts") or message.get("thread_ts") or "")
+    person = Person(str(user["id"]), str(user.get("name") or user.get("username") or ""))
+    return Press(
+        place=_place(team, channel, person.id, thread, ts),
+        person=person,
+        message=ts,
+        data=str(actions[0]["value"]),
+        origin=str(payload.get("response_url") or ""),
     )
+
+
+def blocks(text: str, rows: Rows) -> list[dict[str, Any]]:
+    """Return a text and the buttons below it as Slack takes them; none where there are no buttons."""
+    if not rows:
+        return []
+    shown: list[dict[str, Any]] = [{"type": "section", "text": {"type": "mrkdwn", "text": text}}]
+    return shown + [{"type": "actions", "elements": [_button(button) for button in row]} for row in rows if row]
+
+
+def _button(button: Button) -> dict[str, Any]:
+    label = {"type": "plain_text", "text": button.label[:LABEL_MAX], "emoji": True}
+    made = {"type": "button", "text": label, "value": button.data, "action_id": button.data}
+    styles = {"good": "primary", "bad": "danger"}
+    return {**made, "style": styles[button.style]} if button.style in styles else made

@@ -1,4 +1,4 @@
-"""The connection to Discord's gateway: it beats, resumes, begins anew, and gives up only where nothing else helps."""
+"""The connection to Discord's gateway beats, resumes, begins anew, and gives up only where nothing else helps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from linking.platforms import discord_wire as wire
+from linking.platforms.base import SetupError
 from linking.platforms.discord_gateway import Gateway
-from linking.platforms.serving import Misconfigured
 from tests.platforms.discord_stand_in import TOKEN, DiscordStandIn
 
 PERSON = "500000000000000001"
@@ -21,6 +21,7 @@ class Listener:
     """What the gateway handed over."""
 
     def __init__(self, discord: DiscordStandIn, token: str = TOKEN) -> None:
+        self.news = asyncio.Event()
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._discord = discord
         self.gateway = Gateway(token, self.url, self.take, again_seconds=0.02, invalid_seconds=(0.0, 0.01))
@@ -30,6 +31,7 @@ class Listener:
 
     def take(self, name: str, data: dict[str, Any]) -> None:
         self.events.append((name, data))
+        self.news.set()
         if data.get("content") == "burn":
             raise ValueError("an event that nobody foresaw")
 
@@ -51,11 +53,12 @@ async def listening(discord: DiscordStandIn, token: str = TOKEN) -> AsyncIterato
             await task
 
 
-async def heard(discord: DiscordStandIn, listener: Listener, *texts: str) -> None:
+async def heard(listener: Listener, *texts: str) -> None:
     """Wait until exactly these messages were handed over."""
     async with asyncio.timeout(10):
         while len(listener.texts()) < len(texts):
-            await asyncio.sleep(0.01)
+            listener.news.clear()
+            await listener.news.wait()
     assert listener.texts() == list(texts)
 
 
@@ -63,7 +66,7 @@ async def test_it_asks_for_what_it_reads() -> None:
     async with DiscordStandIn() as discord, listening(discord) as listener:
         channel = discord.private(PERSON)
         await discord.say(channel, PERSON, "hello")
-        await heard(discord, listener, "hello")
+        await heard(listener, "hello")
     assert discord.identifies[0]["intents"] == wire.INTENTS
     assert [name for name, _ in listener.events] == ["READY", "GUILD_CREATE", "MESSAGE_CREATE"]
 
@@ -86,10 +89,10 @@ async def test_what_was_said_meanwhile_comes_after_a_resume(code: int) -> None:
     async with DiscordStandIn() as discord, listening(discord) as listener:
         channel = discord.private(PERSON)
         await discord.say(channel, PERSON, "before")
-        await heard(discord, listener, "before")
+        await heard(listener, "before")
         await discord.drop(code)
         await discord.say(channel, PERSON, "meanwhile")
-        await heard(discord, listener, "before", "meanwhile")
+        await heard(listener, "before", "meanwhile")
         assert (len(discord.identifies), len(discord.resumes)) == (1, 1)
     assert discord.violations == []
 
@@ -141,16 +144,16 @@ async def test_closings_that_no_retry_helps_end_it_with_the_mend(code: int) -> N
     async with DiscordStandIn() as discord:
         discord.close_next = code
         async with asyncio.timeout(5):
-            with pytest.raises(Misconfigured) as raised:
+            with pytest.raises(SetupError) as raised:
                 await Listener(discord).gateway.run()
-    assert str(raised.value) == wire.FATAL_CLOSES[code]
+    assert str(raised.value) == f"DISCORD_TOKEN: {wire.FATAL_CLOSES[code]}"
     assert "\n" not in str(raised.value)
 
 
 async def test_a_wrong_token_is_not_tried_again() -> None:
     async with DiscordStandIn() as discord:
         async with asyncio.timeout(5):
-            with pytest.raises(Misconfigured, match="DISCORD_TOKEN"):
+            with pytest.raises(SetupError, match="DISCORD_TOKEN"):
                 await Listener(discord, "wrong").gateway.run()
         assert len(discord.identifies) == 1
 
@@ -160,7 +163,7 @@ async def test_an_event_that_cannot_be_read_ends_nothing() -> None:
         channel = discord.private(PERSON)
         await discord.say(channel, PERSON, "burn")
         await discord.say(channel, PERSON, "hello")
-        await heard(discord, listener, "burn", "hello")
+        await heard(listener, "burn", "hello")
         assert discord.resumes == []
 
 
