@@ -11,6 +11,13 @@ from linking.platforms.splitting import Size
 Kind = Literal["server", "user"]
 
 
+class SetupError(Exception):
+    """A setting keeps an adapter from running: its name, and what is wrong with it."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
+
+
 class PlatformError(Exception):
     """Something that was asked of a platform did not happen."""
 

@@ -15,10 +15,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from linking.platforms.base import SetupError
 from linking.platforms.client import ApiError, Holdfast, Unreachable
 from linking.platforms.memory import Memory
 
-#: Each is a module with ``REQUIRED`` and ``OPTIONAL``, the settings that it reads, and ``serve``.
+#: Each is a module with ``REQUIRED`` and ``OPTIONAL``, the settings that it reads beside its key of Holdfast, and
+#: ``async serve(configured, holdfast, memory, stop, say)``, which runs until the event ``stop`` is set.
 PLATFORMS = ("telegram", "discord", "slack")
 
 
@@ -61,7 +63,10 @@ class Command(BaseCommand):
                 raise CommandError(f"{key_name}: Holdfast refuses it: {error.detail}") from error
             except Unreachable:
                 self.stderr.write(f"HOLDFAST_URL: {settings.HOLDFAST_URL} does not answer yet. I keep trying.")
-            await adapter.serve(configured, holdfast, memory, stop, self._say)
+            try:
+                await adapter.serve(configured, holdfast, memory, stop, self._say)
+            except SetupError as error:
+                raise CommandError(str(error)) from error
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
