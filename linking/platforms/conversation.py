@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from linking.platforms import deciding, words
 from linking.platforms.base import Incoming, Platform, PlatformError, Press
 from linking.platforms.client import Accepted, ApiError, Holdfast, Unreachable
-from linking.platforms.following import GLANCE_SECONDS, Following
+from linking.platforms.following import Following
 from linking.platforms.inviting import Inviting
 from linking.platforms.memory import Memory, Shown
 from linking.platforms.pacing import Pace
@@ -39,7 +39,6 @@ class Conversations:
 
     Args:
         pace: how fast may be written, over all conversations.
-        glance_seconds: between two looks at a turn that speaks.
     """
 
     def __init__(
@@ -49,13 +48,11 @@ class Conversations:
         memory: Memory,
         *,
         pace: Pace | None = None,
-        glance_seconds: float = GLANCE_SECONDS,
     ) -> None:
         self._platform = platform
         self._holdfast = holdfast
         self._memory = memory
         self._pace = pace or Pace()
-        self._glance = glance_seconds
         self._inviting = Inviting(platform, holdfast, self._start)
         self._choices = deciding.Choices()
         self._followings: dict[str, Following] = {}
@@ -231,9 +228,7 @@ class Conversations:
     # --- turns ---------------------------------------------------------------------------
 
     def _follow(self, shown: Shown) -> None:
-        following = Following(
-            self._platform, self._holdfast, self._memory, self._pace, shown, glance_seconds=self._glance
-        )
+        following = Following(self._platform, self._holdfast, self._memory, self._pace, shown)
         self._followings[shown.turn] = following
         self._start(self._show(shown, following))
 

@@ -38,22 +38,12 @@ class Following:
     What it has shown is in ``memory``, so after a restart the same messages are written on.
     """
 
-    def __init__(
-        self,
-        platform: Platform,
-        holdfast: Holdfast,
-        memory: Memory,
-        pace: Pace,
-        shown: Shown,
-        *,
-        glance_seconds: float = GLANCE_SECONDS,
-    ) -> None:
+    def __init__(self, platform: Platform, holdfast: Holdfast, memory: Memory, pace: Pace, shown: Shown) -> None:
         self._platform = platform
         self._holdfast = holdfast
         self._memory = memory
         self._pace = pace
         self._shown = shown
-        self._glance = glance_seconds
         self._answer = Answer()
         #: Approvals that nobody has decided, as far as the events tell.
         self._open: dict[str, Object] = {}
@@ -108,7 +98,7 @@ class Following:
             await self._ask(posting)
             after, terminal = page.next, page.terminal
             if page.events and not terminal:
-                await asyncio.sleep(self._glance)
+                await asyncio.sleep(GLANCE_SECONDS)
         return await insist(lambda: self._holdfast.turn(self._shown.turn))
 
     def _take(self, event: Object) -> Object | None:
