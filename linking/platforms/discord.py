@@ -13,7 +13,7 @@ from linking.platforms.client import Holdfast
 from linking.platforms.conversation import Conversations
 from linking.platforms.discord_events import Events, Webhook
 from linking.platforms.discord_gateway import Gateway
-from linking.platforms.discord_platform import Discord
+from linking.platforms.discord_platform import APART_SECONDS, Discord
 from linking.platforms.discord_rest import DiscordRest
 from linking.platforms.memory import Memory
 from linking.platforms.serving import listening, until_stopped
@@ -28,18 +28,21 @@ async def serve(
     memory: Memory,
     stop: asyncio.Event,
     say: Callable[[str], None],
+    *,
+    apart_seconds: float = APART_SECONDS,
 ) -> None:
     """Run until ``stop`` is set: over the gateway, or with ``DISCORD_PUBLIC_KEY`` by signed requests.
 
     Args:
         configured: the settings named above.
         say: prints a line for whoever runs it.
+        apart_seconds: between two writes in a channel.
 
     Raises:
         SetupError: a setting is wrong, or Discord does not let the bot in.
     """
     async with DiscordRest(configured["DISCORD_TOKEN"], configured["DISCORD_API_URL"]) as rest:
-        platform = Discord(rest)
+        platform = Discord(rest, apart_seconds=apart_seconds)
         conversations = Conversations(platform, holdfast, memory)
         events = Events(rest, platform, conversations)
         try:

@@ -34,12 +34,13 @@ class Discord:
     #: The sign stays for ten.
     typing_seconds = 8.0
 
-    def __init__(self, rest: DiscordRest) -> None:
+    def __init__(self, rest: DiscordRest, *, apart_seconds: float = APART_SECONDS) -> None:
         self._rest = rest
+        self._apart = apart_seconds
 
     def pace_of(self, place: Place) -> tuple[Hashable, float]:
         """Return what the platform counts writes by, and the seconds that two of them must be apart."""
-        return place.address, APART_SECONDS
+        return place.address, self._apart
 
     async def send(self, place: Place, text: str, *, buttons: Rows = (), reply_to: str = "") -> str:
         """Write a message; return its id."""

@@ -11,7 +11,7 @@ from linking.platforms.conversation import Conversations
 from linking.platforms.memory import Memory
 from linking.platforms.serving import listening, until_stopped
 from linking.platforms.slack_events import Events, Webhook
-from linking.platforms.slack_platform import Slack
+from linking.platforms.slack_platform import APART_SECONDS, Slack
 from linking.platforms.slack_socket import Socket
 from linking.platforms.slack_web import SlackWeb
 
@@ -25,12 +25,15 @@ async def serve(
     memory: Memory,
     stop: asyncio.Event,
     say: Callable[[str], None],
+    *,
+    apart_seconds: float = APART_SECONDS,
 ) -> None:
     """Run until ``stop`` is set: over a socket with ``SLACK_APP_TOKEN``, else by signed requests.
 
     Args:
         configured: the settings named above.
         say: prints a line for whoever runs it.
+        apart_seconds: between two writes in a channel.
 
     Raises:
         SetupError: a setting is missing or wrong, or Slack does not let the app in.
@@ -38,7 +41,7 @@ async def serve(
     if not configured["SLACK_APP_TOKEN"] and not configured["SLACK_SIGNING_SECRET"]:
         raise SetupError("SLACK_APP_TOKEN", "missing, and so is SLACK_SIGNING_SECRET: one of them is needed.")
     async with SlackWeb(configured["SLACK_BOT_TOKEN"], configured["SLACK_API_URL"]) as web:
-        platform = Slack(web)
+        platform = Slack(web, apart_seconds=apart_seconds)
         conversations = Conversations(platform, holdfast, memory)
         events = Events(web, platform, conversations)
         try:

@@ -90,11 +90,13 @@ class DiscordStandIn:
         self.resumes: list[Object] = []
         self.refusals = 0
         #: Turned by tests: people who take no direct messages; no acks; the next answers to REST requests; what
-        #: ends the next connection right after its hello.
+        #: ends the next connection right after its hello; whether the answer to the next message gets lost.
         self.shy: set[str] = set()
         self.deaf = False
         self.next_answers: list[tuple[int, Object, dict[str, str]]] = []
         self.close_next: int | None = None
+        self.lose_next_answer = False
+        self.repeated = 0
         self.starts_left = 1000
         self._ids = itertools.count(1_000_000_000_000_000_001)
         self._times: dict[tuple[str, str], list[float]] = {}
@@ -420,6 +422,7 @@ class DiscordStandIn:
         if len(nonce) > 25:
             return _bad(50035, "nonce")
         if body.get("enforce_nonce") and (channel, nonce) in self._nonces:
+            self.repeated += 1
             return web.json_response({"id": self._nonces[channel, nonce], "channel_id": channel})
         reference = body.get("message_reference") or {}
         if (
@@ -433,6 +436,9 @@ class DiscordStandIn:
         made.reply_to = reference.get("message_id", "")
         self.messages[made.id] = made
         self._nonces[channel, nonce] = made.id
+        if self.lose_next_answer and request.transport:
+            self.lose_next_answer = False
+            request.transport.close()
         return web.json_response({"id": made.id, "channel_id": channel})
 
     async def _edit_message(self, request: web.Request) -> web.Response:
