@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ _NAME = f"holdfast_{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 POSTGRES = os.environ.get("TEST_DATABASE_URL") or f"postgres://postgres@127.0.0.1:5432/{_NAME}"
 REDIS = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/15"
 CORPUS = Path(os.environ.get("HOLDFAST_CORPUS") or ROOT.parent / "shared" / "corpus")
-CORPUS_TESTS = ["tests/providers/recorded", "tests/common/test_redaction_corpus.py"]
+CORPUS_TESTS = ["tests/providers/recorded", "tests/common/test_redaction_corpus.py", "tests/platforms/corpus"]
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 ANSWER_SECONDS = 2
 NO_TESTS = 5  # pytest's exit code when it found nothing to run
@@ -62,13 +63,15 @@ class Outcome:
     failed: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     reason: str = ""
     problem: str = ""
     unsteady: list[str] = field(default_factory=list)
 
     def line(self) -> str:
         """Return what the summary says of it."""
-        ran = f"ran: {self.passed} passed, {self.failed} failed, {self.skipped} skipped ({self.seconds:.0f} s)"
+        took = f"{self.seconds:.0f} s, {self.cpu_seconds:.0f} s of CPU"
+        ran = f"ran: {self.passed} passed, {self.failed} failed, {self.skipped} skipped ({took})"
         said = ran if self.ran else f"did not run: {self.reason}"
         return f"{said} - FAILED: {self.problem}" if self.problem else said
 
@@ -128,6 +131,7 @@ _NO_CORPUS = [f"--ignore={path}" for path in CORPUS_TESTS]
 _PLAIN = ["-n", "2", *_NO_CORPUS]
 #: They touch neither database nor Redis: once is enough.
 _PURE = [
+    "tests/platforms",
     "tests/providers",
     "tests/tools",
     "tests/approvals/test_policy.py",
@@ -154,7 +158,7 @@ SETS = (
     ),
     TestSet("process", ["-n", "2", "--dist", "loadfile", "-m", "process", *_NO_CORPUS], lambda: ""),
     TestSet("sandbox", ["-m", "sandbox", *_NO_CORPUS], no_sandbox),
-    TestSet("browser", ["-m", "browser", *_NO_CORPUS], no_chromium, {"CHROMIUM": chromium()}),
+    TestSet("browser", ["-n", "2", "-m", "browser", *_NO_CORPUS], no_chromium, {"CHROMIUM": chromium()}),
     TestSet("corpus", ["-n", "2", *CORPUS_TESTS], no_corpus, {"HOLDFAST_CORPUS": str(CORPUS)}),
 )
 
@@ -166,10 +170,17 @@ def run_set(tests: TestSet, seed: int) -> Outcome:
     say(f"\n=== {tests.name} (seed {seed})")
     environment = {**os.environ, **tests.environment}
     environment.setdefault("HOLDFAST_TEST_STACK", "embedded")
-    began = time.monotonic()
+    began, cpu_began = time.monotonic(), cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
         report, cache = Path(folder) / "report.xml", Path(folder) / "cache"
-        options = ["-q", "-rfE", "--ds=config.settings_test", f"--randomly-seed={seed}"]
+        options = [
+            "-q",
+            "-rfE",
+            "--durations=12",
+            "--durations-min=2",
+            "--ds=config.settings_test",
+            f"--randomly-seed={seed}",
+        ]
         command = [sys.executable, "-m", "pytest", *options]
         kept = [f"--junitxml={report}", "-o", f"cache_dir={cache}"]
         code = subprocess.run(
@@ -186,8 +197,14 @@ def run_set(tests: TestSet, seed: int) -> Outcome:
         failed,
         lambda test: subprocess.run([*command, test], cwd=ROOT, env=environment, check=False).returncode == 0,
     )
-    outcome.seconds = time.monotonic() - began
+    outcome.seconds, outcome.cpu_seconds = time.monotonic() - began, cpu_seconds() - cpu_began
     return outcome
+
+
+def cpu_seconds() -> float:
+    """Return what the processes took that this one has waited for, without database servers and the like."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def failed_tests(cache: Path) -> list[str]:

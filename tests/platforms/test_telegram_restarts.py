@@ -32,7 +32,7 @@ async def test_an_answer_goes_on_in_the_same_message_after_a_restart(
     async with bots.running():
         await chats.says(ADA, "Once upon a time.")
         async with asyncio.timeout(5):
-            while Memory(bots.path).shown:
+            while Memory(bots.path).shown:  # noqa: ASYNC110 # a file tells nobody that it changed
                 await asyncio.sleep(0)
     assert chats.messages(ADA) == [first]
     assert bots.said[-1].startswith("@stand_in_bot asks for updates. 1 answers go on.")
