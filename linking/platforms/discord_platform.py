@@ -33,6 +33,7 @@ class Discord:
     size = Size(wire.MESSAGE_MAX, utf16)
     #: The sign stays for ten.
     typing_seconds = 8.0
+    has_replies = True
 
     def __init__(self, rest: DiscordRest, *, apart_seconds: float = APART_SECONDS) -> None:
         self._rest = rest

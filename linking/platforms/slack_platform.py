@@ -33,6 +33,8 @@ class Slack:
     #: As sent: three characters grow when they are escaped. What else is changed for Slack does not grow.
     size = Size(wire.BLOCK_MAX - 100, lambda text: utf16(wire.escape(text)))
     typing_seconds = 0.0
+    #: Only threads, which are conversations.
+    has_replies = False
 
     def __init__(self, web: SlackWeb, *, apart_seconds: float = APART_SECONDS) -> None:
         self._web = web

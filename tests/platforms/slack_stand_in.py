@@ -63,6 +63,8 @@ class SlackStandIn:
         self.whispers: list[Object] = []
         self.answers: list[Object] = []
         self.acks: list[str] = []
+        self.reactions: set[tuple[str, str]] = set()
+        self.people = {"U0ADA": "Ada Lovelace"}
         self.sockets: list[web.WebSocketResponse] = []
         self.opened = 0
         self.refusals = 0
@@ -248,6 +250,9 @@ class SlackStandIn:
             "chat.delete": self._delete,
             "chat.postEphemeral": self._whisper,
             "conversations.open": self._open_private,
+            "users.info": self._person,
+            "reactions.add": self._add_reaction,
+            "reactions.remove": self._remove_reaction,
         }.get(method)
         answer = made(body) if made else _error("unknown_method")
         self._news.set()
@@ -274,6 +279,22 @@ class SlackStandIn:
         if person in self.shy:
             return _error("user_disabled")
         return _ok(channel={"id": f"D{person}"})
+
+    def _person(self, body: Object) -> web.Response:
+        if body["user"] not in self.people:
+            return _error("user_not_found")
+        return _ok(user={"id": body["user"], "real_name": self.people[body["user"]], "profile": {}})
+
+    def _add_reaction(self, body: Object) -> web.Response:
+        key = (body["channel"], body["timestamp"])
+        if not any((each.channel, each.ts) == key for each in self.messages):
+            return _error("message_not_found")
+        self.reactions.add(key)
+        return _ok()
+
+    def _remove_reaction(self, body: Object) -> web.Response:
+        self.reactions.discard((body["channel"], body["timestamp"]))
+        return _ok()
 
     def _refusal(self, body: Object, most: int) -> str:
         text, blocks = str(body.get("text") or ""), body.get("blocks") or []
