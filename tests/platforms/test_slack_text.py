@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linking.platforms.slack_platform import Slack
@@ -53,6 +53,7 @@ def test_nothing_of_a_text_becomes_a_mention(text: str) -> None:
     assert re.fullmatch(r"(?:[^<>]|<(?:https?://|mailto:)[^<>|]+\|[^<>|]+>)*", mrkdwn(text))
 
 
+@settings(max_examples=30)
 @given(
     st.lists(
         st.sampled_from(["word ", "<&> ", "**b** ", "\n", "```\n", "- x\n", "😀", "[a](https://b.example/&) "])
