@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from linking.platforms import discord_wire as wire
 from linking.platforms.base import PlatformError, SetupError
+from linking.platforms.serving import discreet
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,9 @@ class Gateway:
         """Hold one connection. It ends by an exception."""
         url = self._session.url if self._session else await self._find_url()
         address = f"{url.rstrip('/')}/?v={wire.VERSION}&encoding=json"
-        async with connect(address, max_size=EVENT_MAX, ping_interval=None, close_timeout=CLOSE_SECONDS) as socket:
+        async with connect(
+            address, max_size=EVENT_MAX, ping_interval=None, close_timeout=CLOSE_SECONDS, logger=discreet
+        ) as socket:
             async with asyncio.timeout(HELLO_SECONDS):
                 hello = json.loads(await socket.recv())
             if hello.get("op") != HELLO:

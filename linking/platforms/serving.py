@@ -14,6 +14,9 @@ from aiohttp import web
 from linking.platforms.base import SetupError
 
 logger = logging.getLogger(__name__)
+#: For libraries that would log whole messages, with tokens and what people wrote.
+discreet = logging.getLogger(f"{__name__}.websockets")
+discreet.setLevel(logging.WARNING)
 
 #: Bytes of one request.
 BODY_MAX = 2**20

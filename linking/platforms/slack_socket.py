@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from linking.platforms.base import PlatformError, SetupError
-from linking.platforms.serving import Crew
+from linking.platforms.serving import Crew, discreet
 from linking.platforms.slack_web import SlackRefused, SlackWeb
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,11 @@ class Socket:
         try:
             url = str((await self._web.ask("apps.connections.open"))["url"])
             async with connect(
-                url, ping_interval=PING_SECONDS, ping_timeout=PING_SECONDS, close_timeout=CLOSE_SECONDS
+                url,
+                ping_interval=PING_SECONDS,
+                ping_timeout=PING_SECONDS,
+                close_timeout=CLOSE_SECONDS,
+                logger=discreet,
             ) as socket:
                 while not self._refused:
                     self._take(socket, json.loads(await socket.recv()), told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -341,3 +342,24 @@ async def test_a_lost_answer_of_discord_makes_no_second_message(
     await turn.ends()
     await discord.until(lambda: not discord.lose_next_answer and discord.repeated)
     assert [each.content for each in discord.of_bot(private)] == ["here"]
+
+
+async def test_no_log_line_names_anybody_or_tells_a_secret(
+    discord: DiscordStandIn, bot: None, holdfast: HoldfastStandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        private, channel = discord.private(ADA), discord.public()
+        discord.shy.add(GRACE)
+        await discord.say(private, ADA, "hello")
+        await says(discord, private, "/link/")
+        await discord.say(channel, GRACE, f"<@{ME}> link")
+        await says(discord, channel, "Use the command")
+        await discord.drop(4000)
+        await discord.until(lambda: discord.resumes)
+        await discord.event("MESSAGE_CREATE", {"id": ADA, "channel_id": channel})
+        await discord.event("MESSAGE_CREATE", {"author": {"id": ADA}})
+        used = await discord.command(channel, ADA, "stop")
+        await discord.until(lambda: used.words)
+    assert caplog.text.count("could not be read") == 2
+    secrets = [ADA, GRACE, GUILD, private, channel, TOKEN, used.data["token"], *holdfast.tokens, "hello"]
+    assert [each for each in secrets if each in caplog.text] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -295,3 +296,20 @@ async def test_a_question_in_a_channel_is_answered_in_its_thread(
     await slack.until(lambda: len(holdfast.decided) == 2)
     assert [each["answer"] for each in holdfast.decided] == ["blue", "because"]
     assert len(holdfast.sent) == 1
+
+
+async def test_no_log_line_names_anybody_or_tells_a_secret(
+    slack: SlackStandIn, bot: None, holdfast: HoldfastStandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        await writes(slack, PRIVATE, ADA, "hello")
+        await says(slack, PRIVATE, "/link/")
+        slack.shy.add(GRACE)
+        await writes(slack, CHANNEL, GRACE, f"<@{ME}> link")
+        await whispered(slack, "does not let me")
+        await slack.send("slash_commands", slack.command(CHANNEL, ADA, "stop"))
+        await whispered(slack, "Nothing runs")
+        await slack.send("events_api", {"event": [ADA]})
+        await slack.until(lambda: "could not be read" in caplog.text)
+    secrets = [ADA, GRACE, TEAM, CHANNEL, PRIVATE, BOT_TOKEN, APP_TOKEN, "ticket=", *holdfast.tokens, "hello"]
+    assert [each for each in secrets if each in caplog.text] == []
