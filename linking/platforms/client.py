@@ -153,11 +153,6 @@ class Holdfast:
         """Stop a turn; return whether there was anything to stop."""
         return bool((await self._call("POST", f"turns/{turn}/cancel", {}))["cancelled"])
 
-    async def approval(self, approval: str) -> Object | None:
-        """Return what waits to be decided in this bot's turns under this id, or None."""
-        found = await self._call("GET", "approvals?status=pending")
-        return next((each for each in found["results"] if each["id"] == approval), None)
-
     async def decide(self, approval: str, person: Person, decision: Object) -> Object:
         """Pass on what a person decided: ``{"decisions": […]}`` or ``{"answer": …}``; return the approval.
 

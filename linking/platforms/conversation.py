@@ -6,13 +6,12 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from linking.platforms import deciding, words
-from linking.platforms.base import Incoming, Platform, PlatformError, Press
+from linking.platforms.base import Incoming, Platform, PlatformError, Press, Refused, TooFast, Unavailable
 from linking.platforms.client import Accepted, ApiError, Holdfast, Unreachable
 from linking.platforms.following import Following
 from linking.platforms.inviting import Inviting
@@ -29,6 +28,10 @@ AGAIN_SECONDS = 0.5
 AGAIN_MAX_SECONDS = 15.0
 #: Seconds after which a person is told that it takes long.
 PATIENCE_SECONDS = 10.0
+#: Seconds that a limit may last so that waiting is better than asking the person to try again.
+MOMENT_SECONDS = 3.0
+#: So often a short reply is tried.
+TRIES = 6
 #: Seconds between two looks at a message that waits for a turn which is not shown here.
 LOOK_SECONDS = 3.0
 LOOK_MAX_SECONDS = 60.0
@@ -53,11 +56,12 @@ class Conversations:
         self._holdfast = holdfast
         self._memory = memory
         self._pace = pace or Pace()
-        self._inviting = Inviting(platform, holdfast, self._start)
+        self._inviting = Inviting(platform, holdfast, self._tell, self._start)
         self._choices = deciding.Choices()
         self._followings: dict[str, Following] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._locks: defaultdict[tuple[str, str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        #: Whoever holds or waits for one keeps it alive.
+        self._locks: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
 
     def resume(self) -> int:
         """Go on showing what an earlier run was showing; return how many turns."""
@@ -91,7 +95,7 @@ class Conversations:
         Raises:
             Unreachable: Holdfast did not answer in that time. The platform must deliver the message again.
         """
-        lock = self._locks[incoming.place.thread]
+        lock = self._locks.setdefault(incoming.place.thread, asyncio.Lock())
         try:
             async with lock:
                 await self._handle(incoming, patience)
@@ -100,22 +104,18 @@ class Conversations:
             log.info("a reply was not possible", extra={"platform": self._platform.name, "error": str(error)})
         except ApiError as error:
             log.warning("Holdfast refuses", extra={"status": error.status, "code": error.code})
-            with suppress(PlatformError):
-                await self._platform.note(incoming, words.refusal(error))
-        finally:
-            if not lock.locked():
-                self._locks.pop(incoming.place.thread, None)
+            self._tell(incoming, words.refusal(error))
 
     async def _handle(self, incoming: Incoming, patience: float | None) -> None:
         match incoming.command:
             case "start" if incoming.place.kind == "user":
                 await self._patiently(incoming, patience, lambda: self._inviting.greet(incoming))
             case "help" | "start":
-                await self._platform.note(incoming, words.HELP)
+                self._tell(incoming, words.HELP)
             case "link":
                 await self._patiently(incoming, patience, lambda: self._inviting.invite(incoming))
             case "unlink":
-                await self._platform.note(incoming, words.UNLINK)
+                self._tell(incoming, words.UNLINK)
             case "stop":
                 await self._patiently(incoming, patience, lambda: self._stop(incoming))
             case _:
@@ -124,15 +124,15 @@ class Conversations:
     async def _say(self, incoming: Incoming, patience: float | None) -> None:
         text = incoming.text.strip()
         if incoming.files and not text:
-            await self._platform.note(incoming, words.NO_FILES)
+            self._tell(incoming, words.NO_FILES)
         elif not text:
-            await self._platform.note(incoming, words.HELP)
+            self._tell(incoming, words.HELP)
         elif question := self._question_for(incoming):
             await self._patiently(incoming, patience, lambda: self._answer(incoming, question, text))
         else:
             await self._ask(incoming, text, patience)
             if incoming.files:
-                await self._platform.note(incoming, words.TEXT_ONLY)
+                self._tell(incoming, words.TEXT_ONLY)
 
     async def _ask(self, incoming: Incoming, text: str, patience: float | None) -> None:
         client_id = client_id_of(self._platform.name, incoming)
@@ -152,12 +152,12 @@ class Conversations:
             if incoming.place.kind == "user":
                 await self._patiently(incoming, patience, lambda: self._inviting.invite(incoming))
             else:
-                await self._platform.note(incoming, words.NOT_LINKED)
+                self._tell(incoming, words.NOT_LINKED)
             return
         self._accepted(incoming, client_id, accepted, send)
         if accepted.queued and not accepted.turn:
             waits = accepted.waiting_for == "approval"
-            await self._platform.note(incoming, words.QUEUED_APPROVAL if waits else words.QUEUED)
+            self._tell(incoming, words.QUEUED_APPROVAL if waits else words.QUEUED)
 
     def _accepted(
         self, incoming: Incoming, client_id: str, accepted: Accepted, again: Callable[[], Awaitable[Accepted]]
@@ -189,8 +189,7 @@ class Conversations:
             except ApiError:
                 return
             if accepted.held:
-                with suppress(PlatformError):
-                    await self._platform.note(incoming, words.HELD)
+                self._tell(incoming, words.HELD)
                 return
             if accepted.turn:
                 if accepted.turn not in self._followings:
@@ -202,7 +201,7 @@ class Conversations:
 
     async def _stop(self, incoming: Incoming) -> None:
         stopped = [await self._holdfast.cancel(turn) for turn in self._shown_in(incoming)]
-        await self._platform.note(incoming, words.STOPPING if any(stopped) else words.NOTHING_RUNS)
+        self._tell(incoming, words.STOPPING if any(stopped) else words.NOTHING_RUNS)
 
     def _shown_in(self, incoming: Incoming) -> list[str]:
         thread = incoming.place.thread
@@ -218,10 +217,13 @@ class Conversations:
                 passed = time.monotonic() - began
                 if patience is not None and passed + wait > patience:
                     raise
+            except ApiError as error:
+                passed, wait = time.monotonic() - began, error.retry_after or 0.0
+                if error.code != "rate_limited" or not 0 < wait <= MOMENT_SECONDS or passed > PATIENCE_SECONDS:
+                    raise
             if passed > PATIENCE_SECONDS and not told:
                 told = True
-                with suppress(PlatformError):
-                    await self._platform.note(incoming, words.NOT_NOW)
+                self._tell(incoming, words.NOT_NOW)
             await asyncio.sleep(wait)
             wait = min(AGAIN_MAX_SECONDS, wait * 2)
 
@@ -246,6 +248,23 @@ class Conversations:
         self._memory.forget(shown.turn)
         if following.unread and turn and not following_turn:
             await following.write(lambda: self._platform.send(shown.place, words.HELD))
+
+    def _tell(self, to: Incoming, text: str) -> None:
+        """Tell who wrote something. That may take its time: no other message waits for it."""
+        self._start(self._told(to, text))
+
+    async def _told(self, to: Incoming, text: str) -> None:
+        for tries in range(TRIES):
+            try:
+                return await self._platform.note(to, text)
+            except TooFast as error:
+                await asyncio.sleep(error.seconds)
+            except Unavailable:
+                await asyncio.sleep(min(AGAIN_MAX_SECONDS, AGAIN_SECONDS * 2**tries))
+            except Refused as error:
+                break_off = {"platform": self._platform.name, "error": str(error)}
+                return log.info("a reply was refused", extra=break_off)
+        return None
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -279,10 +298,10 @@ class Conversations:
         pressed = deciding.read_press(press.data)
         if pressed is None or not press.person.id:
             return words.OVER
+        approval = await self._asked(pressed.approval, press)
+        if approval is None:
+            return words.OVER
         try:
-            approval = await self._holdfast.approval(pressed.approval)
-            if approval is None or not self._belongs(approval, press):
-                return words.OVER
             decision = self._choices.take(approval, press.person.id, pressed)
             if isinstance(decision, str):
                 return decision
@@ -293,11 +312,15 @@ class Conversations:
             return _undecided(error)
         return "👍"
 
-    def _belongs(self, approval: dict[str, Any], press: Press) -> bool:
-        """Whether what is asked was asked where somebody pressed."""
-        following = self._followings.get(approval["turn"])
-        place = following.place if following else None
-        return place is not None and (place.kind, place.platform_id) == (press.place.kind, press.place.platform_id)
+    async def _asked(self, approval: str, press: Press) -> dict[str, Any] | None:
+        """Return what is still to be decided of what was asked in the chat in which somebody pressed."""
+        for following in list(self._followings.values()):
+            place = following.place
+            if (place.kind, place.platform_id) == (press.place.kind, press.place.platform_id) and (
+                found := await following.open_approval(approval)
+            ):
+                return found
+        return None
 
     def _question_for(self, incoming: Incoming) -> str:
         """Return the open question that a message answers: in private any does, elsewhere a reply to it.
@@ -317,7 +340,7 @@ class Conversations:
         try:
             await self._holdfast.decide(question, incoming.person, {"answer": text})
         except ApiError as error:
-            await self._platform.note(incoming, _undecided(error))
+            self._tell(incoming, _undecided(error))
 
 
 def client_id_of(platform: str, incoming: Incoming) -> str:

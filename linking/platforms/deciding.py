@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import unicodedata
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from linking.platforms.base import Button
+from linking.platforms.markdown import code, exact, plain
 
 Object = dict[str, Any]
 
@@ -49,7 +48,7 @@ def card(approval: Object) -> Card:
     count = "a tool" if len(requests) == 1 else f"{len(requests)} tools"
     text = f"**Approval needed**: the agent wants to use {count}.\n\n{_requests(approval)}"
     if len(text) > SHOWN_MAX:
-        head = ", ".join(f"`{request['name']}`" for request in requests)
+        head = ", ".join(code(request["name"]) for request in requests)
         text = (
             f"**Approval needed** for {head}.\n\nToo long to be shown here. Decide in Holdfast, under Approvals."
         )
@@ -118,33 +117,12 @@ class Choices:
         return {"decisions": decisions}
 
 
-def plain(text: str) -> str:
-    """Return a text that Markdown shows as it is."""
-    return "".join(f"\\{each}" if each in "\\`*_{}[]()<>#+-.!|~" else each for each in text)
-
-
-def exact(value: Any) -> str:
-    """Return a JSON value in a form in which nothing can hide: no backticks that end a code block, and characters
-    that are invisible or turn the direction of what follows as escapes."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    return "".join(each if each == "\n" or _is_plain(each) else _escaped(each) for each in text)
-
-
-def _is_plain(each: str) -> bool:
-    return each != "`" and unicodedata.category(each) not in ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
-
-
-def _escaped(each: str) -> str:
-    units = each.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
-
-
 def _requests(approval: Object) -> str:
     requests = approval["requests"]
     shown = []
     for n, request in enumerate(requests, 1):
         number = f"{n}. " if len(requests) > 1 else ""
-        shown.append(f"{number}`{request['name']}`\n```json\n{exact(request['arguments'])}\n```")
+        shown.append(f"{number}{code(request['name'])}\n```json\n{exact(request['arguments'])}\n```")
     reason = approval.get("reason")
     return "\n\n".join([*shown, plain(str(reason))] if reason else shown)
 
@@ -154,7 +132,7 @@ def _short(approval: Object) -> str:
     decided = {each["tool_call_id"]: each["type"] for each in approval.get("decisions") or ()}
     marks = {"approve": "✅", "edit": "✅ (edited)", "reject": "❌", "respond": "💬"}
     return "\n".join(
-        f"{marks.get(decided.get(request['tool_call_id'], ''), '▫️')} `{request['name']}`"
+        f"{marks.get(decided.get(request['tool_call_id'], ''), '▫️')} {code(request['name'])}"
         for request in approval["requests"]
     )
 

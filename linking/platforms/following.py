@@ -13,6 +13,7 @@ from linking.platforms import deciding, words
 from linking.platforms.answer import Answer
 from linking.platforms.base import Place, Platform, PlatformError, Refused, Rows, TooFast, Unavailable
 from linking.platforms.client import ApiError, Holdfast, Unreachable
+from linking.platforms.markdown import code, plain
 from linking.platforms.memory import Memory, Shown
 from linking.platforms.pacing import Pace
 from linking.platforms.posting import Posting
@@ -28,6 +29,8 @@ GLANCE_SECONDS = 0.4
 #: Seconds between two tries when Holdfast does not answer: the first time, and at most.
 AGAIN_SECONDS = 1.0
 AGAIN_MAX_SECONDS = 30.0
+#: Events of a page that is full.
+PAGE = 500
 #: So often a message that stands by itself is tried.
 TRIES = 8
 
@@ -48,6 +51,7 @@ class Following:
         #: Approvals that nobody has decided, as far as the events tell.
         self._open: dict[str, Object] = {}
         self._waits = False
+        self._caught_up = asyncio.Event()
         #: Messages that came meanwhile, by Holdfast's ids, and were not read by the agent yet.
         self.unread: set[str] = set()
 
@@ -60,6 +64,13 @@ class Following:
     def question(self) -> str:
         """The approval that a message of a person may answer, or an empty string."""
         return self._shown.question
+
+    async def open_approval(self, approval: str) -> Object | None:
+        """Return an approval that was asked here and that nobody has decided, as far as the events tell."""
+        if approval not in self._shown.asked:
+            return None
+        await self._caught_up.wait()  # after a restart the events are read again
+        return self._open.get(approval)
 
     def asks_in(self, message: str) -> str:
         """Return the approval that a message of ours asks about, or an empty string."""
@@ -84,6 +95,8 @@ class Following:
         finally:
             typing.cancel()
             posting.drop()
+            self._open.clear()
+            self._caught_up.set()
 
     async def _follow(self, posting: Posting) -> Object | None:
         after, terminal = 0, False
@@ -97,6 +110,8 @@ class Following:
                 await self._close(approval)
             await self._ask(posting)
             after, terminal = page.next, page.terminal
+            if len(page.events) < PAGE:
+                self._caught_up.set()
             if page.events and not terminal:
                 await asyncio.sleep(GLANCE_SECONDS)
         return await insist(lambda: self._holdfast.turn(self._shown.turn))
@@ -123,7 +138,7 @@ class Following:
         sections = self._answer.sections
         running = [] if self._waits else self._answer.running
         if running:
-            names = ", ".join(f"`{name}`" for name in running)
+            names = ", ".join(code(name) for name in running)
             sections[-1] = "\n\n".join(filter(None, [sections[-1].rstrip(), f"⏳ {names}"]))
         return sections
 
@@ -203,15 +218,15 @@ def _ending(turn: Object | None) -> str:
         return words.GONE
     error = turn.get("error") or {}
     if turn["status"] == "failed":
-        return f"⚠️ {error.get('detail') or 'Something went wrong.'}"
+        return f"⚠️ {plain(str(error.get('detail') or 'Something went wrong.'))}"
     if turn["status"] == "cancelled":
         detail = str(error.get("detail") or "")
-        return words.STOPPED if error.get("code") == "stopped" or not detail else f"_{detail}_"
+        return words.STOPPED if error.get("code") == "stopped" or not detail else f"_{plain(detail)}_"
     return ""
 
 
 async def insist(call: Callable[[], Awaitable[T]]) -> T | None:
-    """Ask Holdfast until it answers; None when it refuses for good."""
+    """Ask Holdfast until it answers; None when there is no such thing (any more)."""
     tries = 0
     while True:
         try:
@@ -219,9 +234,10 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T | None:
         except Unreachable:
             wait = min(AGAIN_MAX_SECONDS, AGAIN_SECONDS * 2**tries)
         except ApiError as error:
-            if error.status != 429:
-                log.warning("Holdfast refuses", extra={"status": error.status, "code": error.code})
+            if error.status == 404:
                 return None
+            # A key that was rotated, perhaps: what is shown must not be lost of it.
+            log.warning("Holdfast refuses", extra={"status": error.status, "code": error.code})
             wait = error.retry_after or AGAIN_MAX_SECONDS
         tries = min(tries + 1, 10)
         await asyncio.sleep(wait)

@@ -15,16 +15,26 @@ class Pace:
 
     Who waits for a key gets its turn in order. What the platform says of a limit that was met counts for all that
     wait.
+
+    Args:
+        sustained: seconds between two writes of one key in the long run; 0: as ``wait`` says.
+        burst: so many writes may come faster than that, if there were fewer before.
     """
 
     def __init__(
         self,
         *,
         overall: float = 0.0,
+        sustained: float = 0.0,
+        burst: int = 1,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._overall = overall
+        self._sustained = sustained
+        self._ahead = burst * sustained
+        #: When all writes so far are paid for, each with ``sustained`` seconds.
+        self._paid: dict[Hashable, float] = {}
         self._clock = clock
         self._sleep = sleep
         self._free: dict[Hashable, float] = {}
@@ -35,7 +45,10 @@ class Pace:
         """Return when the next write of ``key`` may go; the one after it will wait ``seconds`` more."""
         now = self._clock()
         self._forget(now)
-        mine = max(now, self._free.get(key, 0.0), self._all)
+        paid = self._paid.get(key, 0.0)
+        mine = max(now, self._free.get(key, 0.0), self._all, paid - self._ahead)
+        if self._sustained:
+            self._paid[key] = max(paid, mine) + self._sustained
         self._free[key] = mine + seconds
         self._all = mine + self._overall if self._overall else 0.0
         # The limit may be met while this waits: it is looked at again.
@@ -49,7 +62,7 @@ class Pace:
         self._free[key] = max(until, self._free.get(key, 0.0))
 
     def _forget(self, now: float) -> None:
-        for times in (self._free, self._held):
+        for times in (self._free, self._held, self._paid):
             if len(times) > REMEMBERED:
                 for key in [key for key, until in times.items() if until < now]:
                     del times[key]

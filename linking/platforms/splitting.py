@@ -108,11 +108,11 @@ def _blocks(text: str) -> Iterator[_Block]:
     """Find the code blocks of a text; one that is never closed runs to the end."""
     opened: tuple[str, str, int, int] | None = None
     at = 0
-    for line in text.splitlines(keepends=True) if "```" in text or "~~~" in text else ():
-        after = at + len(line)
-        found = _FENCE.match(line.rstrip("\r\n"))
+    for line in text.split("\n") if "```" in text or "~~~" in text else ():
+        after = min(at + len(line) + 1, len(text))
+        found = _FENCE.match(line.rstrip("\r"))
         if opened is None and found:
-            opened = (line.rstrip("\r\n"), found[1], at, after)
+            opened = (line.rstrip("\r"), found[1], at, after)
         elif opened and found and found[1].startswith(opened[1]) and not found[2].strip():
             yield _Block(opened[0], opened[1], opened[2], opened[3], after)
             opened = None

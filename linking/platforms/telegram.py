@@ -34,18 +34,17 @@ from linking.platforms.telegram_wire import BadMarkup, BadToken, Moved, NotModif
 REQUIRED = ("TELEGRAM_TOKEN",)
 OPTIONAL = ("TELEGRAM_API_URL", "TELEGRAM_WEBHOOK_URL", "TELEGRAM_WEBHOOK_SECRET", "TELEGRAM_WEBHOOK_LISTEN")
 
-#: What Telegram lets a bot write: in a private chat about once a second, in a group 20 times a minute, 30 times a
-#: second in all.
+#: What Telegram lets a bot write, edits and new messages together: in a private chat about once a second, in any
+#: chat 20 times a minute in the long run, 30 times a second in all. Who goes further may have to wait for minutes.
 PRIVATE_SECONDS = 1.1
 GROUP_SECONDS = 3.1
 OVERALL_SECONDS = 0.04
+BURST = 10
 #: How long an unanswered call for updates stays open, in seconds.
 POLL_SECONDS = 50
 #: Seconds before updates are asked for again when that failed: the first time, and at most.
 AGAIN_SECONDS = 1.0
 AGAIN_MAX_SECONDS = 60.0
-#: A short reply is worth this many seconds of waiting.
-NOTE_PATIENCE_SECONDS = 30.0
 #: Characters of what is said to who pressed a button; longer is refused.
 TOLD_MAX = 200
 _SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -121,14 +120,8 @@ class Telegram:
                 "answerCallbackQuery", callback_query_id=to.origin, text=told, show_alert=len(told) > 30
             )
             return
-        reply_to = to.message if to.place.kind == "server" else ""
-        try:
-            await self.send(to.place, text, reply_to=reply_to)
-        except TooFast as error:
-            if error.seconds > NOTE_PATIENCE_SECONDS:
-                raise
-            await asyncio.sleep(error.seconds)
-            await self.send(to.place, text, reply_to=reply_to)
+        # In a group it must be seen to whom this is said.
+        await self.send(to.place, text, reply_to=to.message if to.place.kind == "server" else "")
 
     async def tell_privately(self, person: Person, text: str) -> bool:
         try:
@@ -252,6 +245,8 @@ async def serve(
     Raises:
         SetupError: Telegram or the settings do not allow it.
     """
+    if not configured["TELEGRAM_API_URL"].startswith(("https://", "http://")):
+        raise SetupError("TELEGRAM_API_URL", "expected an address such as https://api.telegram.org.")
     address, secret = configured["TELEGRAM_WEBHOOK_URL"], configured["TELEGRAM_WEBHOOK_SECRET"]
     if address and not _SECRET.fullmatch(secret):
         raise SetupError("TELEGRAM_WEBHOOK_SECRET", "needed with TELEGRAM_WEBHOOK_URL: letters, digits, _ and -.")
@@ -260,7 +255,8 @@ async def serve(
         if bot is None:
             return
         platform = Telegram(wire, bot, apart=apart)
-        conversations = Conversations(platform, holdfast, memory, pace=Pace(overall=OVERALL_SECONDS))
+        pace = Pace(overall=OVERALL_SECONDS, sustained=apart[1], burst=BURST)
+        conversations = Conversations(platform, holdfast, memory, pace=pace)
         receiver = Receiver(wire, bot, conversations)
         try:
             resumed = conversations.resume()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from linking.platforms.client import ApiError, LinkToken
+from linking.platforms.markdown import plain
 
 HELP = (
     "Write to me, and an agent answers. In a group, mention me, reply to me or use /ask.\n\n"
@@ -22,8 +23,8 @@ NOT_LINKED = (
     "This chat is not linked to a Holdfast account yet. Whoever wants to link it and pay for what is asked here"
     " writes /link."
 )
-UNLINK = "Open Holdfast, go to Links and press Unlink beside this chat. Nothing here can do it for you."
-ALREADY_LINKED = "This chat is linked already. Its owner ends that in Holdfast, under Links."
+UNLINK = "Open Holdfast, go to Linked platforms and press Unlink beside this chat. Only its owner can."
+ALREADY_LINKED = "This chat is linked already. Its owner ends that in Holdfast, under Linked platforms."
 ANONYMOUS = "I cannot see who you are. Turn off anonymous posting for a moment, and try again."
 IN_PRIVATE = "I have written to you in private: the link is for you alone."
 LINKED = "Linked. Just write."
@@ -43,7 +44,8 @@ BROKEN = "I am not set up properly: Holdfast refuses my key. Whoever runs me fin
 def invitation(token: LinkToken, *, what: str) -> str:
     """Return how to link; it holds a secret and is for one person alone."""
     return (
-        f"To link {what} to your Holdfast account, open {token.url} and enter the code **{token.code}**.\n\n"
+        f"To link {what} to your Holdfast account, open this address and enter the code **{token.code}**:\n\n"
+        f"<{token.url}>\n\n"
         "Works once, for half an hour. Whoever links pays for what is asked."
     )
 
@@ -54,4 +56,4 @@ def refusal(error: ApiError) -> str:
         return BROKEN
     if error.code == "rate_limited" and error.retry_after:
         return f"That was too fast. Try again in {max(1, round(error.retry_after))} seconds."
-    return error.detail or "That did not work."
+    return plain(error.detail) or "That did not work."

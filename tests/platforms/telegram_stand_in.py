@@ -230,12 +230,13 @@ class TelegramStandIn:
         for each in self.log:
             if chat is not None and each.chat != chat:
                 continue
+            where = "(private) " if chat is None and self.chats[each.chat]["type"] == "private" else ""
             if isinstance(each, Line):
-                lines.append(f"{each.author}: {each.text}")
+                lines.append(f"{where}{each.author}: {each.text}")
             elif not each.deleted:
                 buttons = " ".join(f"[{button['text']}]" for row in each.buttons for button in row)
                 body = each.text.replace("\n", "\n    ")
-                lines.append(f"bot: {body}" + (f"\n    {buttons}" if buttons else ""))
+                lines.append(f"{where}bot: {body}" + (f"\n    {buttons}" if buttons else ""))
         return lines
 
     # --- the API -------------------------------------------------------------------------
