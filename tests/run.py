@@ -31,7 +31,7 @@ _NAME = f"holdfast_{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 POSTGRES = os.environ.get("TEST_DATABASE_URL") or f"postgres://postgres@127.0.0.1:5432/{_NAME}"
 REDIS = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/15"
 CORPUS = Path(os.environ.get("HOLDFAST_CORPUS") or ROOT.parent / "shared" / "corpus")
-CORPUS_TESTS = ["tests/providers/recorded", "tests/common/test_redaction_corpus.py"]
+CORPUS_TESTS = ["tests/providers/recorded", "tests/common/test_redaction_corpus.py", "tests/platforms/corpus"]
 NODE = ROOT / "tests" / "node"
 NODE_MIN = 20
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
@@ -155,6 +155,7 @@ _HERE = "not process and not browser and not node and not sandbox"
 _PLAIN = ["-n", "2", *_NO_CORPUS]
 #: They touch neither database nor Redis: once is enough.
 _PURE = [
+    "tests/platforms",
     "tests/providers",
     "tests/tools",
     "tests/approvals/test_policy.py",
