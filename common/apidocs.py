@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from drf_spectacular.extensions import OpenApiSerializerExtension
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 
 Responses = dict[Any, Any]
@@ -24,6 +26,23 @@ class Error(serializers.Serializer[Any]):
         declared["fields"] = declared.pop("fields_")
         declared["fields"].source = None
         return declared
+
+
+class BodyExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Says of the bodies of requests that unknown fields are refused."""
+
+    target_class = "common.bodies.Body"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        """Return the schema of the body."""
+        schema: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**schema, "additionalProperties": False}
+
+
+@extend_schema_field(OpenApiTypes.BINARY)
+class FileContent(serializers.FileField):
+    """A file in a form; in answers, where this is not used, such a field would be an address."""
 
 
 #: Every code that an operation here answers with: its status, and what it says.
@@ -87,7 +106,7 @@ def no_content() -> Responses:
 
 def errors(*codes: str, unsafe: bool = False) -> Responses:
     """The errors of an operation, beside those that every one has; ``unsafe``: it changes something."""
-    every = ["not_authenticated", "scope", *(["csrf", "busy"] if unsafe else []), *codes]
+    every = ["not_authenticated", "scope", "busy", *(["csrf"] if unsafe else []), *codes]
     responses: Responses = {}
     for status in sorted({CODES[code][0] for code in every}):
         named = [code for code in CODES if code in every and CODES[code][0] == status]

@@ -124,8 +124,10 @@ def no_corpus() -> str:
     return "" if (CORPUS / "providers").is_dir() else "the recorded streams are not here; see HOLDFAST_CORPUS"
 
 
-_NO_CORPUS = [f"--ignore={path}" for path in CORPUS_TESTS]
-_PLAIN = ["-n", "2", *_NO_CORPUS]
+#: They take minutes by themselves.
+SCHEMA_TESTS = ["tests/schema"]
+_ELSEWHERE = [f"--ignore={path}" for path in [*CORPUS_TESTS, *SCHEMA_TESTS]]
+_PLAIN = ["-n", "2", *_ELSEWHERE]
 #: They touch neither database nor Redis: once is enough.
 _PURE = [
     "tests/providers",
@@ -152,9 +154,10 @@ SETS = (
         no_services,
         {"HOLDFAST_TEST_STACK": "scaled", "TEST_DATABASE_URL": POSTGRES, "TEST_REDIS_URL": REDIS},
     ),
-    TestSet("process", ["-n", "2", "--dist", "loadfile", "-m", "process", *_NO_CORPUS], lambda: ""),
-    TestSet("sandbox", ["-m", "sandbox", *_NO_CORPUS], no_sandbox),
-    TestSet("browser", ["-m", "browser", *_NO_CORPUS], no_chromium, {"CHROMIUM": chromium()}),
+    TestSet("process", ["-n", "2", "--dist", "loadfile", "-m", "process", *_ELSEWHERE], lambda: ""),
+    TestSet("sandbox", ["-m", "sandbox", *_ELSEWHERE], no_sandbox),
+    TestSet("browser", ["-m", "browser", *_ELSEWHERE], no_chromium, {"CHROMIUM": chromium()}),
+    TestSet("schema", ["-n", "2", *SCHEMA_TESTS], lambda: ""),
     TestSet("corpus", ["-n", "2", *CORPUS_TESTS], no_corpus, {"HOLDFAST_CORPUS": str(CORPUS)}),
 )
 

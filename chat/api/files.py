@@ -18,7 +18,7 @@ from chat.api import components
 from chat.api.examples import FILE, WORKSPACE_FILE
 from chat.api.parsing import words
 from chat.api.uploads import UploadHandler, read_upload
-from common.apidocs import created, errors, found, parameter
+from common.apidocs import FileContent, created, errors, found, parameter
 from common.auth import Caller, api_view_async
 from common.db import db
 from common.rest import ApiView, caller_of
@@ -73,7 +73,7 @@ class FilesView(ApiView):
         request={
             "multipart/form-data": inline_serializer(
                 "UploadBody",
-                {"file": serializers.FileField(), "session": serializers.UUIDField(required=False)},
+                {"file": FileContent(), "session": serializers.UUIDField(required=False)},
             )
         },
         responses=created(components.File, FILE)
