@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from linking.api import KeyListView, KeyView, MeView
+from linking.api.people import KeyListView, KeyView, MeView
 from linking.views import LoginLinkView, PasswordLoginView, PostOnlyLogoutView
 
 urlpatterns = [
