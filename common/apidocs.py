@@ -53,9 +53,11 @@ CODES: dict[str, tuple[int, str]] = {
     "incomplete": (400, "Decide each of the 2 calls exactly once."),
     "not_allowed": (400, "shell cannot be decided by 'respond', only by: approve, edit, reject."),
     "refused_text": (400, "The reason has 2,001 characters; at most 2,000 are accepted."),
+    "wrong_kind": (400, "This is to link a server, not a person: confirm it with the kind 'server'."),
     "not_authenticated": (401, "Log in, or send a valid key as 'Authorization: Bearer …'."),
     "csrf": (403, "CSRF check failed. Reload the page and try again."),
     "scope": (403, "This needs a key with the scope 'chat'."),
+    "not_linked": (403, "This is not linked to an account yet: ask for a link token and have it confirmed."),
     "not_found": (404, "There is no such thing here, or it is not yours."),
     "queue_full": (409, "10 messages are waiting already. Withdraw one, or wait for the answer."),
     "client_id_reused": (409, "This client_id was used for another message. Use a new one for each message."),
@@ -64,6 +66,8 @@ CODES: dict[str, tuple[int, str]] = {
     "expired": (409, "The time to decide this is over. Send the message again to be asked anew."),
     "session_busy": (409, "The agent is still working. Wait for it to end, or stop it first."),
     "stale": (409, "What was asked for is not possible any more."),
+    "already_linked": (409, "This is linked to an account already. It can be unlinked by its owner."),
+    "token_used": (410, "This link was used already. Ask the bot for a new one."),
     "text_too_long": (413, "The message has 64,001 characters; at most 64,000 are accepted."),
     "file_too_large": (413, "The file is larger than 20 MiB: send a smaller one, or a part."),
     "rate_limited": (429, "At most 30 messages a minute can be sent. Send this one again in 2 s."),
@@ -106,7 +110,15 @@ def no_content() -> Responses:
 
 def errors(*codes: str, unsafe: bool = False) -> Responses:
     """The errors of an operation, beside those that every one has; ``unsafe``: it changes something."""
-    every = ["not_authenticated", "scope", "busy", *(["csrf"] if unsafe else []), *codes]
+    return _refused("not_authenticated", "scope", "busy", *(["csrf"] if unsafe else []), *codes)
+
+
+def bot_errors(*codes: str, unsafe: bool = False) -> Responses:
+    """The errors of an operation for bots, beside those that every one has."""
+    return _refused("not_authenticated", "busy", *(["rate_limited"] if unsafe else []), *codes)
+
+
+def _refused(*every: str) -> Responses:
     responses: Responses = {}
     for status in sorted({CODES[code][0] for code in every}):
         named = [code for code in CODES if code in every and CODES[code][0] == status]

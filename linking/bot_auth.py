@@ -8,7 +8,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -16,6 +16,7 @@ from common.auth import AsyncView, api_view_async, bearer_secret, refuse_key_in_
 from common.bodies import Body, read_body
 from common.db import db
 from common.errors import Forbidden, NotAuthenticated
+from linking.bot_rate import count_call
 from linking.bots import authenticate_bot
 from linking.models import Bot
 
@@ -99,11 +100,17 @@ class IsBot(BasePermission):
 
 
 class BotView(APIView):
-    """A REST view for bots."""
+    """A REST view for bots. All calls but those that only read are counted against the bot's rate."""
 
     authentication_classes = [BotAuthentication]
     permission_classes: list[type[BasePermission]] = [IsBot]
     scope = ""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Let the bot in and count the call."""
+        super().initial(request, *args, **kwargs)
+        if request.method not in SAFE_METHODS:
+            count_call(bot_of(request).pk)
 
     def body(self, request: Request, body: type[Body]) -> dict[str, Any]:
         """Read the request's body; it is read from the stream, so that its size is bounded."""
@@ -131,9 +138,20 @@ async def authenticate_bot_request(request: HttpRequest) -> BotCaller:
     return await db(bot_caller_of_key, bearer_secret(request.headers.get("authorization")))
 
 
-def bot_view_async(scope: str = "", methods: Iterable[str] = ("GET",)) -> Callable[[AsyncView], AsyncView]:
+async def _authenticate_and_count(request: HttpRequest) -> BotCaller:
+    caller = await authenticate_bot_request(request)
+    if request.method not in SAFE_METHODS:
+        await db(count_call, caller.bot.pk)
+    return caller
+
+
+def bot_view_async(
+    scope: str = "", methods: Iterable[str] = ("GET",), *, counted: bool = True
+) -> Callable[[AsyncView], AsyncView]:
     """Make an endpoint for bots of ``async def view(request, *args, caller: BotCaller, **kwargs)``.
 
-    As ``api_view_async``, for views that wait for something.
+    As ``api_view_async``, for views that wait for something. Calls that do not only read count against the bot's
+    rate, unless ``counted`` says otherwise: a stop must get through.
     """
-    return api_view_async(scope, methods, recognise=authenticate_bot_request)
+    recognise = _authenticate_and_count if counted else authenticate_bot_request
+    return api_view_async(scope, methods, recognise=recognise)

@@ -55,6 +55,8 @@ class Link(models.Model):
     asked_by = models.CharField(max_length=PLATFORM_ID_MAX, blank=True, default="")
     asked_by_name = models.CharField(max_length=PLATFORM_NAME_MAX, blank=True, default="")
     created_at = models.DateTimeField(db_default=db_now())
+    #: When the owner put away the notice that it was made.
+    seen_at = models.DateTimeField(null=True, default=None)
 
     objects = LinkQuerySet.as_manager()
 
