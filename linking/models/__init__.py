@@ -4,5 +4,17 @@ from linking.models.bots import Bot, BotKey
 from linking.models.keys import LoginToken, PersonalKey
 from linking.models.links import Link, ServerLink, UserLink
 from linking.models.tokens import LinkToken
+from linking.models.webhooks import Webhook, WebhookDelivery
 
-__all__ = ["Bot", "BotKey", "Link", "LinkToken", "LoginToken", "PersonalKey", "ServerLink", "UserLink"]
+__all__ = [
+    "Bot",
+    "BotKey",
+    "Link",
+    "LinkToken",
+    "LoginToken",
+    "PersonalKey",
+    "ServerLink",
+    "UserLink",
+    "Webhook",
+    "WebhookDelivery",
+]
