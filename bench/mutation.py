@@ -1,18 +1,18 @@
 """``python -m bench.mutation``: breaks the engine in one place at a time and looks whether a test notices.
 
 Each mutant runs in a fork of a process that has everything loaded. The code of one function is replaced there, and
-the tests that enter this function run, those that enter the fewest others first, up to the first that fails. What
-the first minute of tests does not notice is tried on all of them, after everything else. What no test notices is a
+the tests that enter this function run until one fails, those first that noticed others of its file. What
+the first minute of tests does not notice is tried on all of them, after everything else. What none notices is a
 survivor: it is printed, and written to ``bench/results/mutation.json`` as soon as its file is through. A run that
 was broken off goes on there: a file that is as it was is not tried again, unless it is named.
+
+A test that fails on a mutant is run once more on what is not broken: on a busy machine one may fail by itself, and
+then it says nothing of the mutant.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import copy
-import gc
 import hashlib
 import importlib
 import json
@@ -22,16 +22,16 @@ import random
 import signal
 import sys
 import tempfile
-import threading
-import time
-import types
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.mutants import ENTERED, ROOT, Mutant, apply, mutants_of, note_entries
+
 TARGETS = ("copilot/turns", "copilot/events", "approvals")
 TESTS = (
     "tests/turns",
@@ -44,172 +44,28 @@ TESTS = (
 #: Seconds of tests, as they take when nothing is broken, on which each mutant is tried first.
 FIRST_SECONDS = 60.0
 RESULT = ROOT / "bench" / "results" / "mutation.json"
-#: Seconds after which a mutant counts as noticed: it hangs.
-PATIENCE = 120
+#: A test hangs that takes so many seconds longer than ten times what it takes when nothing is broken.
+PATIENCE = 20
 OUTCOMES = ("noticed", "survived", "untested")
+#: How many mutants of a file each test has noticed, in this process.
+_NOTICED_BY: dict[str, Counter[str]] = {}
 _FAILED = 1  # pytest's exit code
 _NOT_BROKEN = 99  # not one of pytest's
-
-_FLIPS: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
-    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
-}  # fmt: skip
-#: Calls whose keywords are conditions and changes of rows.
-_QUERIES = {"filter", "exclude", "get", "update", "held_by"}
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """One place to break: the ``number``-th of its file."""
-
-    file: str
-    number: int
-    function: str
-    line: int
-    what: str
-    #: Entered once for many calls: a query that is built once, or a cached result.
-    built_once: bool = False
-
-
-class _Sites(ast.NodeTransformer):
-    """Counts the places where a file can be broken, and breaks the wanted one."""
-
-    def __init__(self, wanted: int | None = None) -> None:
-        self.wanted = wanted
-        self.found: list[tuple[str, int, str, bool]] = []
-        self._built_once = False
-        self._path: list[str] = []
-        self._function = ""
-
-    def _site(self, node: ast.AST, what: str, broken: Callable[[], Any]) -> Any:
-        """Note a place; return what stands there: the node, or what breaks it."""
-        if not self._function:
-            return node
-        self.found.append((self._function, getattr(node, "lineno", 0), what, self._built_once))
-        return ast.copy_location(broken(), node) if len(self.found) - 1 == self.wanted else node
-
-    def visit(self, node: ast.AST) -> Any:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            return self._visit_scope(node)
-        if isinstance(node, ast.arguments | ast.AnnAssign) and not getattr(node, "value", None):
-            return node  # defaults and annotations are no part of a function's code
-        node = self.generic_visit(node)
-        method = getattr(self, f"_break_{type(node).__name__}", None)
-        return method(node) if method else node
-
-    def _visit_scope(self, node: Any) -> Any:
-        self._path.append(node.name)
-        outermost = not isinstance(node, ast.ClassDef) and not self._function
-        if outermost:
-            self._function = ".".join(self._path)
-            decorators = " ".join(ast.unparse(decorator) for decorator in node.decorator_list)
-            self._built_once = "prepared" in decorators or "cache" in decorators
-        node.body = [self.visit(statement) for statement in node.body]
-        if outermost:
-            self._function = ""
-        self._path.pop()
-        return node
-
-    def _break_Compare(self, node: ast.Compare) -> Any:
-        if type(node.ops[0]) not in _FLIPS:
-            return node
-        ops = [_FLIPS[type(node.ops[0])](), *node.ops[1:]]
-        return self._site(node, f"flip {ast.unparse(node)}", lambda: ast.Compare(node.left, ops, node.comparators))
-
-    def _break_BoolOp(self, node: ast.BoolOp) -> Any:
-        op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-        return self._site(node, f"and/or in {ast.unparse(node)}", lambda: ast.BoolOp(op, node.values))
-
-    def _break_UnaryOp(self, node: ast.UnaryOp) -> Any:
-        if not isinstance(node.op, ast.Not):
-            return node
-        return self._site(node, f"drop not in {ast.unparse(node)}", lambda: node.operand)
-
-    def _break_Constant(self, node: ast.Constant) -> Any:
-        if isinstance(node.value, bool):
-            return self._site(node, f"{node.value} to its contrary", lambda: ast.Constant(not node.value))
-        if isinstance(node.value, int):
-            value = node.value
-            return self._site(node, f"{value} to {value + 1}", lambda: ast.Constant(value + 1))
-        return node
-
-    def _break_If(self, node: ast.If) -> Any:
-        if isinstance(node.test, ast.Compare | ast.BoolOp | ast.UnaryOp):
-            return node
-        test = ast.UnaryOp(ast.Not(), node.test)
-        return self._site(
-            node, f"negate if {ast.unparse(node.test)}", lambda: ast.If(test, node.body, node.orelse)
-        )
-
-    def _break_Raise(self, node: ast.Raise) -> Any:
-        return self._site(node, f"drop {ast.unparse(node)}", ast.Pass)
-
-    def _break_Expr(self, node: ast.Expr) -> Any:
-        if isinstance(node.value, ast.Call | ast.Await):
-            return self._site(node, f"drop {ast.unparse(node)[:80]}", ast.Pass)
-        return node
-
-    def _break_Call(self, node: ast.Call) -> Any:
-        if not (isinstance(node.func, ast.Attribute) and node.func.attr in _QUERIES):
-            return node
-        result, function = node, node.func
-        for keyword in node.keywords:
-            fewer = ast.Call(function, node.args, [other for other in node.keywords if other is not keyword])
-            what = f"drop {keyword.arg}= from {function.attr}()"
-            result = self._site(result, what, lambda fewer=fewer: fewer)
-        return result
-
-
-def mutants_of(file: str) -> list[Mutant]:
-    """Return every place where a file can be broken."""
-    sites = _Sites()
-    sites.visit(ast.parse((ROOT / file).read_text()))
-    return [Mutant(file, number, *found) for number, found in enumerate(sites.found)]
-
-
-def apply(mutant: Mutant) -> None:
-    """Replace the code of the mutant's function, wherever this process holds it."""
-    path = ROOT / mutant.file
-    tree = _Sites(mutant.number).visit(copy.deepcopy(ast.parse(path.read_text())))
-    module = compile(ast.fix_missing_locations(tree), str(path), "exec")
-    [code] = [code for code in _codes(module) if code.co_qualname == mutant.function]
-    functions = [found for found in gc.get_objects() if isinstance(found, types.FunctionType)]
-    here = [function for function in functions if function.__code__.co_filename == str(path)]
-    broken = [function for function in here if function.__code__.co_qualname == mutant.function]
-    if not broken:
-        raise LookupError(f"nobody holds {mutant.function}")
-    for function in broken:
-        function.__code__ = code
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield constant
-            yield from _codes(constant)
 
 
 class Recorder:
     """A pytest plugin: which tests enter which of the targets' functions, and how long each test takes."""
 
     def __init__(self, files: set[str]) -> None:
-        self._files = files
         self.entered: dict[str, dict[str, float]] = {}
-        self._now: set[str] = set()
-
-    def _enter(self, frame: types.FrameType, event: str, _: Any) -> None:
-        if event == "call" and frame.f_code.co_filename in self._files:
-            outermost = frame.f_code.co_qualname.split(".<locals>")[0]
-            self._now.add(f"{frame.f_code.co_filename}:{outermost}")
+        note_entries(files)
 
     def pytest_runtest_setup(self) -> None:
-        self._now = set()
-        threading.setprofile(self._enter)
-        sys.setprofile(self._enter)
+        ENTERED.clear()
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when == "call" and report.passed:
-            for name in self._now:
+            for name in tuple(ENTERED):
                 self.entered.setdefault(name, {})[report.nodeid] = report.duration
 
 
@@ -226,20 +82,31 @@ class Loaded:
         self._work(self)
         return True
 
-    def watch(self, recorder: Recorder) -> None:
-        """Run every test, failing or not, with ``recorder`` looking on."""
+    def watch(self, recorder: Recorder, *, part: slice) -> None:
+        """Run a part of the tests, failing or not, with ``recorder`` looking on."""
         self._session.config.pluginmanager.register(recorder)
-        self._run(list(self._items.values()))
+        self._run(list(self._items.values())[part])
 
-    def first_failure(self, tests: Sequence[str]) -> int:
-        """Run tests up to the first that fails; return pytest's exit code."""
-        return self._run([self._items[test] for test in tests], until_failure=True)
+    def first_failure(self, tests: dict[str, float], begun: Path) -> int:
+        """Run tests, with the seconds each takes, up to the first that fails or hangs; return pytest's exit code.
 
-    def _run(self, items: list[Any], *, until_failure: bool = False) -> int:
+        The last line of ``begun`` names the test that came last.
+        """
+        with begun.open("w") as notes:
+
+            def begin(test: str) -> None:
+                print(test, file=notes, flush=True)
+                signal.setitimer(signal.ITIMER_REAL, PATIENCE + 10 * tests[test])  # kills this fork
+
+            return self._run([self._items[test] for test in tests], begin)
+
+    def _run(self, items: list[Any], begin: Callable[[str], None] | None = None) -> int:
         self._session.config.pluginmanager.unregister(name="terminalreporter")  # a fork's dots mean nothing
         for item, following in zip(items, [*items[1:], None], strict=True):
+            if begin is not None:
+                begin(item.nodeid)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            if until_failure and self._session.testsfailed:
+            if begin is not None and self._session.testsfailed:
                 break
         return _FAILED if self._session.testsfailed else 0
 
@@ -253,46 +120,49 @@ def _load(tests: Sequence[str], work: Callable[[Loaded], None]) -> None:
     pytest.main([*options, *plain, *chosen], plugins=[Loaded(work)])
 
 
-def _in_fork(work: Callable[[], int], patience: float) -> int | None:
-    """Run ``work`` in a fork and return its exit code; None when it took longer than ``patience`` seconds."""
+def _fork(work: Callable[[], int]) -> int:
+    """Begin ``work`` in a fork; return its process id."""
     child = os.fork()
-    if child == 0:
-        os.setsid()
-        os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp(prefix="mutant-")
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-        try:
-            os._exit(work())
-        except BaseException:  # noqa: BLE001 - nothing of the parent's may run in the child
-            os._exit(_FAILED)
-    until = time.monotonic() + patience
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
+    if child:
+        return child
+    os.setsid()
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp(prefix="mutant-")
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        os._exit(work())
+    except BaseException:  # noqa: BLE001 - nothing of the parent's may run in the child
+        os._exit(_FAILED)
 
 
-def record(loaded: Loaded, files: set[str]) -> dict[str, dict[str, float]]:
-    """Run the tests once, unbroken, and return which of them enter each function.
+def _outcome(child: int) -> int:
+    """Wait for a fork and end what it began; return its exit code, negative when a signal killed it."""
+    _, status = os.waitpid(child, 0)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(status)
 
-    The few that fail because they are watched, and so are slow, are left out.
+
+def record(loaded: Loaded, files: set[str], jobs: int) -> dict[str, dict[str, float]]:
+    """Run the tests once, unbroken, and return which of them enter each function, and their seconds.
+
+    The few that fail are left out.
     """
     with tempfile.TemporaryDirectory() as folder:
-        found = Path(folder) / "entered.json"
 
-        def work() -> int:
+        def work(job: int) -> int:
             recorder = Recorder(files)
-            loaded.watch(recorder)
-            found.write_text(json.dumps(recorder.entered))
+            loaded.watch(recorder, part=slice(job, None, jobs))
+            Path(folder, str(job)).write_text(json.dumps(recorder.entered))
             return 0
 
-        _in_fork(work, 1800)
-        entered: dict[str, dict[str, float]] = json.loads(found.read_text())
+        for child in [_fork(partial(work, job)) for job in range(jobs)]:
+            _outcome(child)
+        entered: dict[str, dict[str, float]] = {}
+        for job in range(jobs):
+            for name, tests in json.loads(Path(folder, str(job)).read_text()).items():
+                entered.setdefault(name, {}).update(tests)
         return entered
 
 
@@ -308,18 +178,37 @@ def try_out(loaded: Loaded, mutant: Mutant, entered: dict[str, dict[str, float]]
         tests = {test: seconds for found in every for test, seconds in found.items()}
     if not tests:
         return "untested"
-    wanted = _first(tests, _breadth(entered), seconds)
-
-    def work() -> int:
-        try:
-            apply(mutant)
-        except LookupError:
-            return _NOT_BROKEN
-        return loaded.first_failure(wanted)
-
-    code = _in_fork(work, PATIENCE + 3 * sum(tests[test] for test in wanted))
+    noticed_by = _NOTICED_BY.setdefault(mutant.file, Counter())
+    wanted = _first(tests, _breadth(entered), noticed_by, seconds)
     survived = "survived" if len(wanted) == len(tests) else "unsure"
-    return {0: survived, _NOT_BROKEN: "untested"}.get(_FAILED if code is None else code, "noticed")
+    while wanted:
+        code, last = _try_on(loaded, {test: tests[test] for test in wanted}, mutant)
+        if code == 0:
+            break
+        if code == _NOT_BROKEN:
+            return "untested"
+        if _try_on(loaded, {last: tests[last]}, None)[0] == 0:
+            noticed_by[last] += 1
+            return "noticed"
+        wanted = wanted[wanted.index(last) + 1 :]  # it fails on what is whole, too
+    return survived
+
+
+def _try_on(loaded: Loaded, tests: dict[str, float], mutant: Mutant | None) -> tuple[int, str]:
+    """Run tests in a fork where the mutant, if any, is broken; return the exit code and the last test begun."""
+    with tempfile.TemporaryDirectory() as folder:
+        begun = Path(folder, "begun")
+
+        def work() -> int:
+            try:
+                if mutant:
+                    apply(mutant)
+            except LookupError:
+                return _NOT_BROKEN
+            return loaded.first_failure(tests, begun)
+
+        code = _outcome(_fork(work))
+        return code, begun.read_text().splitlines()[-1] if begun.is_file() else ""
 
 
 def _breadth(entered: dict[str, dict[str, float]]) -> Counter[str]:
@@ -327,10 +216,13 @@ def _breadth(entered: dict[str, dict[str, float]]) -> Counter[str]:
     return Counter(test for tests in entered.values() for test in tests)
 
 
-def _first(tests: dict[str, float], breadth: Counter[str], seconds: float) -> list[str]:
-    """Return the most particular tests, as many as take so many seconds; one at least."""
+def _first(tests: dict[str, float], breadth: Counter[str], noticed_by: Counter[str], seconds: float) -> list[str]:
+    """Return the tests that are tried, as many as take so many seconds; one at least.
+
+    First those that noticed most of this file's other mutants, then the most particular and quick.
+    """
     wanted: list[str] = []
-    for test in sorted(tests, key=lambda each: (breadth[each], tests[each])):
+    for test in sorted(tests, key=lambda each: (-noticed_by[each], breadth[each] * (0.05 + tests[each]))):
         if wanted and seconds <= 0:
             break
         wanted.append(test)
@@ -401,7 +293,7 @@ def main() -> None:
 
 
 def _try_and_tell(loaded: Loaded, mutants: Sequence[Mutant], args: argparse.Namespace) -> None:
-    entered = record(loaded, {str(ROOT / mutant.file) for mutant in mutants})
+    entered = record(loaded, {str(ROOT / mutant.file) for mutant in mutants}, args.jobs)
     for file in dict.fromkeys(mutant.file for mutant in mutants):
         here = [mutant for mutant in mutants if mutant.file == file]
         found = try_all(loaded, here, entered, seconds=args.first, jobs=args.jobs)

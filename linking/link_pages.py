@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -93,9 +94,11 @@ def unlink_there(request: HttpRequest, link_id: UUID) -> HttpResponse:
 @require_POST
 @login_required
 def put_away(request: HttpRequest, link_id: UUID) -> HttpResponse:
-    """Put the notice of a new link away."""
+    """Put the notice of a new link away, and stay where it was shown."""
     _or_404(put_away_notice, user=request.user, link_id=link_id)
-    return redirect("links")
+    back = request.POST.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(back, allowed_hosts=None)
+    return redirect(back if is_ours else "links")
 
 
 @require_POST

@@ -200,6 +200,7 @@ def confirm_link_token(*, user: User, token: str, kind: str, code: str) -> Link:
     Raises:
         NotFound, Gone, Conflict: as ``look_at_link_token``; also when somebody else was faster.
         Invalid: ``wrong_kind``, or ``invalid`` for a wrong code.
+        Busy: something else happened with the target at this moment; nothing was used.
     """
     row = _ready(token)
     if kind != row.kind:
@@ -211,7 +212,7 @@ def confirm_link_token(*, user: User, token: str, kind: str, code: str) -> Link:
         return _make_link(row, user)
     except IntegrityError:
         _refuse_if_linked(row)  # another token's link was made meanwhile; nothing of this one's use is left
-        raise
+        raise Busy from None  # and removed again; what the database says names the target
 
 
 @transact

@@ -55,11 +55,17 @@ def links_of(user: Any) -> list[Link]:
 
 
 def new_links_of(user: User) -> list[dict[str, Any]]:
-    """Return what the notices about a person's new links say: ``id kind platform name``. One query."""
-    columns = ("pk", "bot__platform", "platform_name", "platform_id", "asked_by_name", "created_at")
+    """Return the newest links that a person has not put away the notice of, two at most: ``id platform name``.
+
+    One query.
+    """
+    columns = ("pk", "bot__platform", "platform_name", "asked_by_name", "platform_id", "created_at")
     both = [_of_kind(kind).filter(owner=user, seen_at__isnull=True).values_list(*columns) for kind in _MODELS]
-    rows = both[0].union(both[1], all=True).order_by("-created_at")[:5]
-    return [{"id": row[0], "platform": row[1], "name": row[2] or row[4] or row[3]} for row in rows]
+    rows = both[0].union(both[1], all=True).order_by("-created_at")[:2]
+    return [
+        {"id": pk, "platform": platform, "name": name or asked_by or platform_id}
+        for pk, platform, name, asked_by, platform_id, _ in rows
+    ]
 
 
 def _one(user: User, link_id: str | UUID) -> QuerySet[Any]:

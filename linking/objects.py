@@ -13,12 +13,12 @@ ALLOWS = {
     LinkKind.SERVER: (
         "Everybody there can chat with the agents.",
         "All that they use is counted as yours, and your limits apply.",
-        "They do not get your files, your instructions and your MCP servers, unless you allow it later.",
-        "What you told the agents to do without asking does not count for what they write.",
-        "Decisions that an agent waits for can be made there by whoever asked for this link, and by nobody else.",
+        "Your files, instructions and MCP servers are kept from them, unless you share them later.",
+        "What you allowed for always is not allowed to them.",
+        "Decisions that an agent waits for can be made there only by whoever asked for this link.",
     ),
     LinkKind.USER: (
-        "What is written there is written in your name, with your files and your instructions.",
+        "What is written there is written in your name, with your files, instructions and MCP servers.",
         "All that it uses is counted as yours, and your limits apply.",
         "Decisions that an agent waits for can be made there.",
     ),

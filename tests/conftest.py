@@ -15,6 +15,7 @@ from django.db import connections
 
 from common import faults
 from copilot.models import User
+from tests.emptying import empty_quickly
 
 #: What a person's shell may hold and no test, nor a process that a test starts, may see.
 _FOREIGN_PREFIXES = (
@@ -76,6 +77,7 @@ def django_db_modify_db_settings(
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Close what the thread behind Django's async methods still holds before the database is dropped."""
+    empty_quickly()
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
     if connections["default"].vendor == "postgresql":

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -62,13 +63,15 @@ class Outcome:
     failed: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     reason: str = ""
     problem: str = ""
     unsteady: list[str] = field(default_factory=list)
 
     def line(self) -> str:
         """Return what the summary says of it."""
-        ran = f"ran: {self.passed} passed, {self.failed} failed, {self.skipped} skipped ({self.seconds:.0f} s)"
+        took = f"{self.seconds:.0f} s, {self.cpu_seconds:.0f} s of CPU"
+        ran = f"ran: {self.passed} passed, {self.failed} failed, {self.skipped} skipped ({took})"
         said = ran if self.ran else f"did not run: {self.reason}"
         return f"{said} - FAILED: {self.problem}" if self.problem else said
 
@@ -156,7 +159,7 @@ SETS = (
     ),
     TestSet("process", ["-n", "2", "--dist", "loadfile", "-m", "process", *_ELSEWHERE], lambda: ""),
     TestSet("sandbox", ["-m", "sandbox", *_ELSEWHERE], no_sandbox),
-    TestSet("browser", ["-m", "browser", *_ELSEWHERE], no_chromium, {"CHROMIUM": chromium()}),
+    TestSet("browser", ["-n", "2", "-m", "browser", *_ELSEWHERE], no_chromium, {"CHROMIUM": chromium()}),
     TestSet("schema", ["-n", "2", *SCHEMA_TESTS], lambda: ""),
     TestSet("corpus", ["-n", "2", *CORPUS_TESTS], no_corpus, {"HOLDFAST_CORPUS": str(CORPUS)}),
 )
@@ -169,10 +172,17 @@ def run_set(tests: TestSet, seed: int) -> Outcome:
     say(f"\n=== {tests.name} (seed {seed})")
     environment = {**os.environ, **tests.environment}
     environment.setdefault("HOLDFAST_TEST_STACK", "embedded")
-    began = time.monotonic()
+    began, cpu_began = time.monotonic(), cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
         report, cache = Path(folder) / "report.xml", Path(folder) / "cache"
-        options = ["-q", "-rfE", "--ds=config.settings_test", f"--randomly-seed={seed}"]
+        options = [
+            "-q",
+            "-rfE",
+            "--durations=12",
+            "--durations-min=2",
+            "--ds=config.settings_test",
+            f"--randomly-seed={seed}",
+        ]
         command = [sys.executable, "-m", "pytest", *options]
         kept = [f"--junitxml={report}", "-o", f"cache_dir={cache}"]
         code = subprocess.run(
@@ -189,8 +199,14 @@ def run_set(tests: TestSet, seed: int) -> Outcome:
         failed,
         lambda test: subprocess.run([*command, test], cwd=ROOT, env=environment, check=False).returncode == 0,
     )
-    outcome.seconds = time.monotonic() - began
+    outcome.seconds, outcome.cpu_seconds = time.monotonic() - began, cpu_seconds() - cpu_began
     return outcome
+
+
+def cpu_seconds() -> float:
+    """Return what the processes took that this one has waited for, without database servers and the like."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def failed_tests(cache: Path) -> list[str]:

@@ -268,8 +268,8 @@ def test_a_page_costs_the_same_whatever_its_length(
     for number in range(20):
         say(session, "assistant", text(str(number)), turn=ended(session, "completed", "stop"))
         create_session(user=session.user, title=str(number))
-    # login session, user; session, messages, their turns, one that waits; how much waits, list of sessions
-    with django_assert_num_queries(8):
+    # login session, user; session, messages, their turns, one that waits; how much waits, sessions, new links
+    with django_assert_num_queries(9):
         page.get(address(session))
 
 

@@ -51,7 +51,7 @@ def bearer(secret):
 
 
 @pytest.fixture
-def bot():
+def bot(transactional_db):
     return register_bot(name="concierge", platform="discord")
 
 
@@ -103,6 +103,7 @@ def test_a_name_belongs_to_one_platform(bot):
 
 
 def test_rotation_replaces_all_keys_at_once(bot):
+    BotKey.objects.update(created_at=timezone.now() - timedelta(days=1))
     _, second = register_bot(name="concierge", platform="discord", scopes=["approve"])
     _, third = rotate_key(name="concierge")
     assert [authenticate_bot(secret) for secret in (bot[1], second)] == [None, None]

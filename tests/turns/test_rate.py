@@ -244,3 +244,13 @@ def look_then_write(per_minute: int) -> Callable[[object], int]:
         return 1
 
     return count
+
+
+@pytest.mark.django_db
+def test_the_wait_is_told_in_seconds_of_ones_own(user: User, other_user: User, settings: Settings) -> None:
+    settings.SEND_RATE = 60
+    spend(other_user, 30)
+    spend(user, 59.5)
+    with pytest.raises(RateLimited) as refused:
+        accept(make_session(user))
+    assert refused.value.fields["retry_after"] == 1

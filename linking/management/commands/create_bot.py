@@ -23,9 +23,7 @@ class Command(OperatorCommand):
         """Declare the arguments."""
         parser.add_argument("name")
         parser.add_argument("--platform", required=True, help="where it lives, as in discord, slack or telegram")
-        parser.add_argument(
-            "--scopes", default="", help="approve: owners can decide through the bot (default: none)"
-        )
+        parser.add_argument("--scopes", default="", help="approve: owners can decide there (default: none)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Register it; every refusal is one line."""
