@@ -7,10 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from approvals.models import Rule
+from common.ids import new_id
 from copilot.models import Turn, User
 from copilot.presets import create_preset
 from copilot.turns.finish import failed
+from linking.bots import register_bot
 from linking.keys import issue_key
+from linking.link_tokens import Target, issue_link_token
+from linking.models import ServerLink
+from linking.webhooks.registration import set_webhook
 from tests.approvals.reaching import Browser
 from tests.approvals.waiting import waiting
 from tests.factories import accept, make_running, make_session
@@ -29,6 +34,8 @@ KNOWN = {
     "scope": "session",
     "scopes": ["chat"],
     "answer": LEFT_OUT,  # to what was not a question
+    "thread_id": "thread",
+    "platform_user_id": "ada",
 }
 
 
@@ -37,6 +44,7 @@ class World:
 
     def __init__(self, owner: User) -> None:
         self.owner = owner
+        self.bot, self.bot_key = register_bot(name="concierge", platform="discord", scopes=["approve"])
         self.fill()
 
     def fill(self) -> None:
@@ -53,6 +61,12 @@ class World:
         preset = create_preset(user=self.owner, name=f"Preset {answered.turn.pk}", prompt="Be brief.")
         file = make_file(self.owner)
         browser = Browser(str(asked.pk))
+        unlinked = Target(kind="server", platform_id=f"server {new_id()}")
+        token = issue_link_token(bot=self.bot, target=unlinked)
+        link = ServerLink.objects.create(
+            bot=self.bot, platform_id=f"server {new_id()}", owner=self.owner, asked_by="ada"
+        )
+        set_webhook(bot=self.bot, url="https://bot.example.org/")
         self.ids = {
             "session_id": answered.session.pk,
             "turn_id": answered.turn.pk,
@@ -65,6 +79,8 @@ class World:
             "preset_id": preset.pk,
             "file_id": file.pk,
             "subscription_id": browser.subscribe(self.owner).pk,
+            "link_id": link.pk,
+            "token": token.token,
         }
         self.known = {
             **KNOWN,
@@ -76,6 +92,10 @@ class World:
             "decisions": [{"tool_call_id": asked.requests[0]["tool_call_id"], "type": "approve"}],
             "endpoint": browser.endpoint,
             "keys": browser.keys,
+            "kind": "server",
+            "code": token.code,
+            "platform_id": link.platform_id,
+            "url": "https://bot.example.org/holdfast",
         }
 
     def path(self, names: list[str], path: str) -> dict[str, str]:
