@@ -179,7 +179,10 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "PREPROCESSING_HOOKS": ["chat.api.schema.add_async_operations"],
+    "PREPROCESSING_HOOKS": [
+        "chat.api.schema.add_async_operations",
+        "linking.api.turn_schema.add_async_operations",
+    ],
 }
 
 # --- channels and celery ------------------------------------------------------------------

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('linking', '0002_bots_and_links'),
+        ('linking', '0003_threads'),
     ]
 
     operations = [

@@ -3,6 +3,7 @@
 from linking.models.bots import Bot, BotKey
 from linking.models.keys import LoginToken, PersonalKey
 from linking.models.links import Link, ServerLink, UserLink
+from linking.models.threads import Thread
 from linking.models.tokens import LinkToken
 from linking.models.webhooks import Webhook, WebhookDelivery
 
@@ -14,6 +15,7 @@ __all__ = [
     "LoginToken",
     "PersonalKey",
     "ServerLink",
+    "Thread",
     "UserLink",
     "Webhook",
     "WebhookDelivery",

@@ -21,7 +21,7 @@ from linking.models import Bot, Link, ServerLink, UserLink, Webhook
 from linking.objects import moment
 from linking.webhooks import deliver
 from linking.webhooks.outbox import do_record
-from linking.webhooks.threads import Place, place_of
+from linking.webhooks.threads import Told, told_of
 
 TURN_ENDED = "turn.ended"
 APPROVAL_ASKED = "approval.asked"
@@ -62,13 +62,13 @@ def _turn_ended(
 ) -> None:
     if turn.origin != Turn.Origin.BOT:
         return
-    place = place_of(turn.session_id)
-    if place is None:
+    told = told_of(turn.session_id)
+    if told is None:
         return
     data = {"turn": str(turn.pk), "session": str(turn.session_id), "status": str(status), "outcome": outcome}
     if next_turn is not None:
         data["next_turn"] = str(next_turn)
-    _record(place, TURN_ENDED, data)
+    _record(told, TURN_ENDED, data)
 
 
 def _asked(sender: object, *, action: Action, **kwargs: Any) -> None:
@@ -88,10 +88,8 @@ def _cancelled(sender: object, *, action: Action, **kwargs: Any) -> None:
 
 
 def _tell_of(action: Action, event: str, **more: str) -> None:
-    if not Turn.objects.filter(pk=action.turn, origin=Turn.Origin.BOT).exists():
-        return
-    place = place_of(action.session)
-    if place is None:
+    told = told_of(action.session)
+    if told is None:
         return
     data = {
         "approval": str(action.pk),
@@ -101,11 +99,11 @@ def _tell_of(action: Action, event: str, **more: str) -> None:
         "status": event.removeprefix("approval.").replace("asked", "pending"),
         **more,
     }
-    _record(place, event, data)
+    _record(told, event, data)
 
 
-def _record(place: Place, event: str, data: dict[str, Any]) -> None:
-    do_record(place.bot_id, event, {**data, "thread": place.thread})
+def _record(told: Told, event: str, data: dict[str, Any]) -> None:
+    do_record(told.bot_id, event, {**data, "thread": told.thread})
 
 
 # --- links ----------------------------------------------------------------------------------------
