@@ -46,6 +46,18 @@ class FileContent(serializers.FileField):
     """A file in a form; in answers, where this is not used, such a field would be an address."""
 
 
+def tag_streams(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Tag the operations that answer with server-sent events: a client that wants to be done can leave them out.
+
+    A postprocessing hook of drf-spectacular.
+    """
+    for methods in result["paths"].values():
+        for operation in methods.values():
+            if any("text/event-stream" in answer.get("content", {}) for answer in operation["responses"].values()):
+                operation["tags"].append("streams")
+    return result
+
+
 #: Every code that an operation here answers with: its status, and what it says.
 CODES: dict[str, tuple[int, str]] = {
     "invalid": (400, "The message is empty: write something first."),

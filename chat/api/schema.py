@@ -57,7 +57,6 @@ class _AsideTwin(ApiView):
     @extend_schema(
         operation_id="ask_aside",
         summary="Ask a side question",
-        tags=["sessions", "streams"],
         description="Answers with server-sent events from what the session shows by now, without tools, also "
         "while a turn runs. Nothing is written to the session; the cost is the caller's. The chunks are those of "
         "a turn, without `id`; one of `finish`, `error` and `abort` comes last, then `[DONE]`. Closing the stream "
@@ -99,7 +98,6 @@ class _StreamTwin(ApiView):
     @extend_schema(
         operation_id="stream_turn",
         summary="Stream a turn's events",
-        tags=["turns", "streams"],
         description="Server-sent events: the `id` of each is its `seq`, heartbeats are comments, and the last one "
         "is `[DONE]`. `Last-Event-ID` resumes.",
         parameters=[LAST_EVENT_ID, AFTER],

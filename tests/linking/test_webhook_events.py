@@ -99,7 +99,7 @@ def test_what_is_asked_and_decided_is_told(told: Told, say: Callable[..., Holder
 
 def test_what_a_child_of_the_thread_asks_is_told(told: Told, say: Callable[..., Holder], user: User) -> None:
     child = make_session(user)
-    Session.objects.filter(pk=child.pk).update(parent=say().session)
+    Session.objects.filter(pk=child.pk).update(parent=say().session, depth=1, parent_call=child.pk)
     action = waiting(session=child)
     [(event, data)] = events(told)
     assert (event, data["approval"], data["thread"]) == ("approval.asked", str(action.pk), THREAD)

@@ -14,7 +14,7 @@ from copilot.turns.finish import failed
 from linking.bots import register_bot
 from linking.keys import issue_key
 from linking.link_tokens import Target, issue_link_token
-from linking.models import ServerLink
+from linking.models import ServerLink, Thread
 from linking.webhooks.registration import set_webhook
 from tests.approvals.reaching import Browser
 from tests.approvals.waiting import waiting
@@ -66,6 +66,8 @@ class World:
         link = ServerLink.objects.create(
             bot=self.bot, platform_id=f"server {new_id()}", owner=self.owner, asked_by="ada"
         )
+        for session in (answered.session, busy):
+            Thread.objects.create(bot=self.bot, server_link=link, thread_id=str(session.pk), session=session)
         set_webhook(bot=self.bot, url="https://bot.example.org/")
         self.ids = {
             "session_id": answered.session.pk,
