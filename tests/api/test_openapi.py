@@ -58,6 +58,9 @@ BOT_OPERATIONS = [
     ("bot/links/resolve", "post", "200"),
     ("bot/link-tokens", "post", "201"),
     ("bot/link-tokens/{token}", "get", "200"),
+    ("bot/webhook", "get", "200"),
+    ("bot/webhook", "put", "201"),
+    ("bot/webhook", "delete", "204"),
 ]
 
 
