@@ -173,6 +173,7 @@ def apply(mutant: Mutant) -> None:
     tree = _Sites(mutant.number).visit(copy.deepcopy(ast.parse(path.read_text())))
     module = compile(ast.fix_missing_locations(tree), str(path), "exec")
     [code] = [code for code in _codes(module) if code.co_qualname == mutant.function]
+    gc.unfreeze()  # what a server spares its collector is not listed
     functions = [found for found in gc.get_objects() if isinstance(found, types.FunctionType)]
     here = [function for function in functions if function.__code__.co_filename == str(path)]
     broken = [function for function in here if function.__code__.co_qualname == mutant.function]
