@@ -1,8 +1,8 @@
 """Python's garbage collector, in processes that live long.
 
-Almost all that a server makes is freed as soon as nobody refers to it. The collector looks for the rest, cycles, again
-and again among everything that there is: once all code is loaded that takes a fifth of a second, in which the whole
-process stands still.
+Almost all that a server makes is freed as soon as nobody refers to it. The collector looks for the rest, cycles,
+again and again among everything that there is: once all code is loaded that takes a fifth of a second, in which
+the whole process stands still.
 """
 
 from __future__ import annotations
