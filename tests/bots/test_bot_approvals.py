@@ -228,13 +228,12 @@ def test_nothing_is_remembered_of_what_a_stranger_asked_for(server: Linked) -> N
 
 @rows
 def test_decisions_are_checked_as_everywhere(server: Linked) -> None:
-    action = waiting(server)
+    action, late = waiting(server), waiting(server, thread_id="b")
     assert refused(decide(server, action, decisions=[])) == (400, "incomplete")
     assert refused(decide(server, action, model="x")) == (400, "unknown_field")
     assert refused(decide(server, action, kind="edit")) == (400, "invalid")
     submit(action, _approval(action))
     assert refused(decide(server, action, kind="reject")) == (409, "already_decided")
-    late = waiting(server, thread_id="b")
     overdue(late)
     assert refused(decide(server, late)) == (409, "expired")
 
