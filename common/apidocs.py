@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
+from rest_framework.views import APIView
 
 Responses = dict[Any, Any]
 
@@ -61,6 +63,12 @@ def parameter(name: str, kind: type, description: str, *, header: bool = False) 
     return OpenApiParameter(name, kind, "header" if header else "query", description=description)
 
 
+#: Of operations that wait, and of those that tell a turn's events.
+WAIT = parameter("wait", float, "Seconds to wait, from 0 to 25.")
+AFTER = parameter("after", int, "Only events with a larger `seq`.")
+LAST_EVENT_ID = parameter("Last-Event-ID", int, "The `seq` of the last event seen.", header=True)
+
+
 def _answer(component: Any, examples: Mapping[str, Any], description: str) -> OpenApiResponse:
     shown = [OpenApiExample(name, value=value, response_only=True) for name, value in examples.items()]
     return OpenApiResponse(component, description=description, examples=shown)
@@ -69,6 +77,12 @@ def _answer(component: Any, examples: Mapping[str, Any], description: str) -> Op
 def found(component: Any, example: Any) -> Responses:
     """200 with what was asked for."""
     return {200: _answer(component, {"example": example}, "")}
+
+
+def event_stream(example: str) -> Responses:
+    """200 with server-sent events."""
+    shown = OpenApiExample("example", value=example, media_type="text/event-stream")
+    return {(200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, examples=[shown])}
 
 
 def created(component: Any, example: Any) -> Responses:
@@ -106,3 +120,19 @@ def _refused(*every: str) -> Responses:
         examples = {code: {"code": code, "detail": CODES[code][1]} for code in named}
         responses[status] = _answer(Error, examples, ", ".join(f"`{code}`" for code in named))
     return responses
+
+
+# --- what the generator cannot see --------------------------------------------------------------
+
+Endpoints = list[tuple[str, str, str, Any]]
+_PREFIX = "/api/v1/"
+
+
+def endpoints_of(twins: Iterable[tuple[str, str, type[APIView]]]) -> Endpoints:
+    """Return documented twins of plain async views, as path, method and view, the way the generator lists them."""
+    return [(_PREFIX + path, _route(path), method, view.as_view()) for path, method, view in twins]
+
+
+def _route(path: str) -> str:
+    """Return the path as a URL pattern would have it, which is where the types of ids are read from."""
+    return _PREFIX + path.replace("{", "<str:").replace("}", ">")

@@ -180,7 +180,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {"LinkKindEnum": "linking.models.links.LinkKind"},
-    "PREPROCESSING_HOOKS": ["chat.api.schema.add_async_operations"],
+    "PREPROCESSING_HOOKS": [
+        "chat.api.schema.add_async_operations",
+        "linking.api.turn_schema.add_async_operations",
+    ],
 }
 
 # --- channels and celery ------------------------------------------------------------------

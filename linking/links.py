@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -14,6 +15,7 @@ from common.ids import as_uuid
 from copilot.models import User
 from linking.models import Bot, Link, ServerLink, UserLink
 from linking.models.links import LinkKind
+from linking.threads import do_lock_link, do_sessions_of, stop_turns
 
 _MODELS: dict[str, type[Link]] = {LinkKind.SERVER: ServerLink, LinkKind.USER: UserLink}
 
@@ -88,11 +90,17 @@ def _one(user: User, link_id: str | UUID) -> QuerySet[Any]:
 def unlink(*, user: User, link_id: str | UUID) -> None:
     """Remove a link of ``user``; from then on the bot speaks there for nobody.
 
+    What was asked there and still runs is stopped after the commit. What was said stays, in sessions of ``user``.
+
     Raises:
         NotFound: unknown, somebody else's, or removed before.
     """
-    if not _one(user, link_id).delete()[0]:
+    link = _one(user, link_id).first()
+    if link is None or do_lock_link(link) is None:
         raise NotFound
+    sessions = do_sessions_of(link)
+    link.delete()
+    transaction.on_commit(lambda: stop_turns(user, sessions), robust=True)
 
 
 @transact

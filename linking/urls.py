@@ -2,6 +2,14 @@
 
 from django.urls import path, register_converter
 
+from linking.api.bot_approvals import BotActionsView, BotDecideView
+from linking.api.bot_turns import (
+    BotTurnsView,
+    bot_turn_events_view,
+    bot_turn_stream_view,
+    bot_turn_view,
+    cancel_bot_turn_view,
+)
 from linking.api.bots import LinkTokenStatusView, LinkTokensView, ResolveView
 from linking.api.links import ConfirmView, LinksView, LinkTokenView, LinkView
 from linking.api.people import KeyListView, KeyView, MeView
@@ -33,4 +41,11 @@ api_urlpatterns = [
     path("bot/links/resolve", ResolveView.as_view()),
     path("bot/link-tokens", LinkTokensView.as_view()),
     path("bot/link-tokens/<link_token:token>", LinkTokenStatusView.as_view()),
+    path("bot/turns", BotTurnsView.as_view()),
+    path("bot/turns/<str:turn_id>", bot_turn_view),
+    path("bot/turns/<str:turn_id>/events", bot_turn_events_view),
+    path("bot/turns/<str:turn_id>/stream", bot_turn_stream_view),
+    path("bot/turns/<str:turn_id>/cancel", cancel_bot_turn_view),
+    path("bot/approvals", BotActionsView.as_view()),
+    path("bot/approvals/<str:action_id>/decide", BotDecideView.as_view()),
 ]
