@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.api.serializers import AsideBody, CancelBody
+from chat.ui import schema as ui
 from common.apidocs import (
     AFTER,
     LAST_EVENT_ID,
@@ -132,4 +133,4 @@ _TWINS: list[tuple[str, str, type[ApiView]]] = [
 
 def add_async_operations(endpoints: Endpoints) -> Endpoints:
     """Add the operations that the generator cannot see (a preprocessing hook of drf-spectacular)."""
-    return [*endpoints, *endpoints_of(_TWINS)]
+    return [*endpoints, *endpoints_of([*_TWINS, *ui.TWINS])]

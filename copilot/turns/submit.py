@@ -76,6 +76,7 @@ def submit_message(
     delivery: str = "asap",
     attachments: Sequence[object] = (),
     origin: str = "web",
+    only_idle: bool = False,
 ) -> Accepted:
     """Accept a message of ``user``, exactly once per ``client_id``.
 
@@ -85,12 +86,13 @@ def submit_message(
 
     Args:
         attachments: ids of files of ``user`` that belong to no other session.
+        only_idle: refuse a message that a busy session would queue.
 
     Raises:
         Invalid: empty text, or a value that is not allowed (``unknown_model`` and others).
         TooLarge: over 64,000 characters.
         NotFound: no such session of this user.
-        Conflict: ``queue_full``, or ``client_id_reused`` for another message.
+        Conflict: ``queue_full``, ``client_id_reused`` for another message, or ``session_busy`` with ``only_idle``.
         RateLimited: a person sent too many lately; a repetition is not counted.
         Busy: the session's lock was not granted in time; nothing was stored.
     """
@@ -108,6 +110,7 @@ def submit_message(
         delivery=delivery,
         files=files,
         origin=origin,
+        only_idle=only_idle,
     )
 
 
@@ -188,6 +191,7 @@ def _accept(
     delivery: str,
     files: Sequence[uuid.UUID],
     origin: str,
+    only_idle: bool,
 ) -> Accepted:
     accepted = do_accept(
         do_lock_session(user, session_id),
@@ -198,6 +202,7 @@ def _accept(
         delivery=delivery,
         files=files,
         origin=origin,
+        only_idle=only_idle,
     )
     if not accepted.repeated:
         do_count_send(user.pk, origin)  # the last statement: all sessions of a person share that row
@@ -216,6 +221,7 @@ def do_accept(
     files: Sequence[uuid.UUID] = (),
     author: str = "",
     standing: str = "",
+    only_idle: bool = False,
 ) -> Accepted:
     """Accept a message that was checked, under the session's lock; without counting it.
 
@@ -224,7 +230,7 @@ def do_accept(
         standing: of a bot's message, how its writer stands to the session's owner (``Message.Standing``).
 
     Raises:
-        Conflict: ``queue_full``, or ``client_id_reused``.
+        Conflict: ``queue_full``, ``client_id_reused``, or ``session_busy`` with ``only_idle``.
     """
     # One narrow look for both: most messages are new, to a session where nothing waits.
     known = _waiting_or_sent_as(session.pk, client_id)
@@ -232,6 +238,8 @@ def do_accept(
         earlier = session.messages.select_related("turn").get(client_id=client_id)
         return do_find_earlier(session, earlier, digest)
     live = do_live_turn(session)
+    if live is not None and only_idle:
+        raise Conflict("The agent is still working. Wait for it to end, or stop it first.", code="session_busy")
     waiting = list(session.messages.queued()) if known else []
     if live is not None and len(waiting) >= settings.PENDING_MAX:
         raise Conflict(

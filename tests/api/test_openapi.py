@@ -30,6 +30,9 @@ OPERATIONS = [
     ("turns/{turn_id}/cancel", "post", "200"),
     ("turns/{turn_id}/events", "get", "200"),
     ("turns/{turn_id}/stream", "get", "200"),
+    ("ui/chat", "post", "200"),
+    ("ui/chat/{chat}/stream", "get", "200"),
+    ("ui/chat/{chat}/stop", "post", "200"),
     ("presets", "get", "200"),
     ("presets", "post", "201"),
     ("presets/{preset_id}", "delete", "204"),
@@ -51,6 +54,13 @@ BOT_OPERATIONS = [
     ("bot/links/resolve", "post", "200"),
     ("bot/link-tokens", "post", "201"),
     ("bot/link-tokens/{token}", "get", "200"),
+    ("bot/turns", "post", "202"),
+    ("bot/turns/{turn_id}", "get", "200"),
+    ("bot/turns/{turn_id}/cancel", "post", "200"),
+    ("bot/turns/{turn_id}/events", "get", "200"),
+    ("bot/turns/{turn_id}/stream", "get", "200"),
+    ("bot/approvals", "get", "200"),
+    ("bot/approvals/{action_id}/decide", "post", "200"),
 ]
 
 
@@ -117,6 +127,14 @@ def test_every_operation_here_is_listed_above(document: Any) -> None:
         ("messages/{message_id}/edit", "post", "409", {"session_busy", "stale", "client_id_reused"}),
         ("sessions/{session_id}/regenerate", "post", "409", {"session_busy", "stale", "client_id_reused"}),
         ("sessions/{session_id}/branch", "post", "409", {"session_busy", "stale"}),
+        ("ui/chat", "post", "400", {"invalid", "incomplete", "not_allowed", "refused_text"}),
+        (
+            "ui/chat",
+            "post",
+            "409",
+            {"session_busy", "client_id_reused", "already_decided", "expired", "stale"},
+        ),
+        ("ui/chat/{chat}/stop", "post", "404", {"not_found"}),
         ("turns/{turn_id}/events", "get", "400", {"invalid"}),
         ("turns/{turn_id}/cancel", "post", "404", {"not_found"}),
         ("approval-rules/{rule_id}", "delete", "404", {"not_found"}),
@@ -135,6 +153,11 @@ def test_the_codes_are_those_that_are_answered(
 ) -> None:
     examples = document["paths"][f"/api/v1/{path}"][method]["responses"][status]["content"]["application/json"]
     assert {example["value"]["code"] for example in examples["examples"].values()} == codes
+
+
+@pytest.mark.parametrize(("path", "method"), [("ui/chat", "post"), ("ui/chat/{chat}/stream", "get")])
+def test_streams_are_tagged(document: Any, path: str, method: str) -> None:
+    assert "streams" in document["paths"][f"/api/v1/{path}"][method]["tags"]
 
 
 def test_the_body_of_a_message_is_described(document: Any) -> None:
