@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import Any
 
+import pytest
 from pytest_django import Settings
 
 from common.logs import LineFormatter
@@ -42,3 +43,24 @@ def test_a_traceback_is_redacted() -> None:
 def test_the_servers_own_secrets_are_in_no_line(settings: Settings) -> None:
     settings.OPENAI_API_KEY = "a plain looking key"
     assert "plain looking" not in line("sent %r", {"Authorization": "a plain looking key"})
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/login/{}/", "/login/…/"),
+        ("/link/{}", "/link/…"),
+        ("/login/?next=/link/{}", "/login/?next=/link/…"),
+        ("/api/v1/link-tokens/{}/confirm", "/api/v1/link-tokens/…/confirm"),
+        ("/api/v1/bot/link-tokens/{}.", "/api/v1/bot/link-tokens/…."),
+        ("/s/{}", "/s/…"),
+    ],
+)
+def test_tokens_in_paths_are_hidden(path: str, shown: str) -> None:
+    token = "mK2f_9Qw-" + "Ab3" * 11
+    assert line("Not Found: %s", path.format(token)).endswith(f" Not Found: {shown}")
+
+
+@pytest.mark.parametrize("prefix", ["hf_", "hfb_"])
+def test_keys_are_hidden_wherever_they_stand(prefix: str) -> None:
+    assert line(f"got {prefix}{SECRET}xyz", header=f"{prefix}{SECRET}").count(SECRET[:8]) == 0
