@@ -14,6 +14,7 @@ from approvals.models import Action
 from approvals.selectors import actions_of
 from chat.ui.chats import find_session, open_session
 from chat.ui.request import Answered, ChatRequest, Said
+from chat.ui.speech import approval_id
 from common.auth import Caller
 from common.errors import Conflict, Invalid
 from common.ids import as_uuid
@@ -177,11 +178,6 @@ def _speaks_of(action: Action, answered: Answered) -> bool:
     if action.kind == Action.Kind.QUESTION:
         return bool(calls & (answered.outputs.keys() | answered.declined.keys()))
     return any(approval_id(action.pk, call) in answered.verdicts for call in calls)
-
-
-def approval_id(action_id: object, call_id: object) -> str:
-    """Return what a front end knows as the approval of one call."""
-    return f"{action_id}.{call_id}"
 
 
 def _wish(action: Action, answered: Answered) -> Wish:
