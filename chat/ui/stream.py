@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from chat.api.streams import DONE, HEARTBEAT
 from chat.api.watch import watch
 from chat.ui.begin import Segment
 from chat.ui.speech import Speech
@@ -24,6 +23,7 @@ from copilot.events.follow import PAGE, Beat, Event, read_page
 from copilot.events.log import Row
 from copilot.events.schema import Chunk
 from copilot.models import Turn
+from copilot.serving import DONE, HEARTBEAT
 
 logger = logging.getLogger(__name__)
 
