@@ -42,6 +42,8 @@ OVERALL_SECONDS = 0.04
 BURST = 10
 #: How long an unanswered call for updates stays open, in seconds.
 POLL_SECONDS = 50
+#: How long an adapter that was told to stop waits for Telegram, in seconds.
+GOODBYE_SECONDS = 3.0
 #: Seconds before updates are asked for again when that failed: the first time, and at most.
 AGAIN_SECONDS = 1.0
 AGAIN_MAX_SECONDS = 60.0
@@ -208,8 +210,9 @@ class Receiver:
                 if await _unless(stop, taken) is not None:
                     offset = max(update["update_id"] for update in updates) + 1
         if offset:
-            with suppress(PlatformError):  # else they come again, and are known
-                await self._wire.call("getUpdates", {"offset": offset, "timeout": 0, "limit": 1})
+            with suppress(PlatformError, TimeoutError):  # else they come again, and are known
+                async with asyncio.timeout(GOODBYE_SECONDS):
+                    await self._wire.call("getUpdates", {"offset": offset, "timeout": 0, "limit": 1})
 
     async def _take_safely(self, update: Any) -> None:
         """One update that cannot be dealt with must not keep all others from coming."""
