@@ -134,11 +134,13 @@ class Platform(Protocol):
         name: as the bot was registered: ``discord``, ``slack``, ``telegram``.
         size: how much one message holds.
         typing_seconds: how long the typing sign lasts; 0 where there is none.
+        has_replies: whether people can answer one message of a conversation.
     """
 
     name: str
     size: Size
     typing_seconds: float
+    has_replies: bool
 
     def pace_of(self, place: Place) -> tuple[Hashable, float]:
         """Return what the platform counts writes by, and the seconds that two of them must be apart."""

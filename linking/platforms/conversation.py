@@ -323,13 +323,16 @@ class Conversations:
         return None
 
     def _question_for(self, incoming: Incoming) -> str:
-        """Return the open question that a message answers: in private any does, elsewhere a reply to it."""
+        """Return the open question that a message answers: in private any does, elsewhere a reply to it.
+
+        Where a platform has no replies, any does that is meant for the bot.
+        """
         if incoming.command:
             return ""
         for turn in self._shown_in(incoming):
             following = self._followings[turn]
-            private = incoming.place.kind == "user"
-            if following.question and (private or following.asks_in(incoming.reply_to) == following.question):
+            any_does = incoming.place.kind == "user" or not self._platform.has_replies
+            if following.question and (any_does or following.asks_in(incoming.reply_to) == following.question):
                 return following.question
         return ""
 

@@ -67,8 +67,8 @@ class Following:
 
     async def open_approval(self, approval: str) -> Object | None:
         """Return an approval that was asked here and that nobody has decided, as far as the events tell."""
-        if approval not in self._shown.asked:
-            return None
+        if approval not in self._shown.asked and approval not in self._open:
+            return None  # one that is just being written may be pressed already
         await self._caught_up.wait()  # after a restart the events are read again
         return self._open.get(approval)
 

@@ -73,6 +73,7 @@ class Telegram:
     # What is drawn in place of Markdown may be a little longer than it.
     size = Size(LENGTH_MAX - 96, utf16)
     typing_seconds = 4.5
+    has_replies = True
 
     def __init__(
         self, wire: Wire, bot: Bot, *, apart: tuple[float, float] = (PRIVATE_SECONDS, GROUP_SECONDS)
