@@ -25,10 +25,11 @@ from linking.platforms.client import Holdfast, Unreachable
 from linking.platforms.conversation import Conversations
 from linking.platforms.memory import Memory
 from linking.platforms.pacing import Pace
+from linking.platforms.serving import listening
 from linking.platforms.splitting import Size, utf16
 from linking.platforms.telegram_markup import LENGTH_MAX, to_html
 from linking.platforms.telegram_updates import KINDS, Bot, read_update
-from linking.platforms.telegram_webhook import listening
+from linking.platforms.telegram_webhook import taking
 from linking.platforms.telegram_wire import BadMarkup, BadToken, Moved, NotModified, Wire
 
 REQUIRED = ("TELEGRAM_TOKEN",)
@@ -264,7 +265,8 @@ async def serve(
         try:
             resumed = conversations.resume()
             if address:
-                async with listening(configured["TELEGRAM_WEBHOOK_LISTEN"], secret, receiver.take) as port:
+                where = configured["TELEGRAM_WEBHOOK_LISTEN"]
+                async with listening("TELEGRAM_WEBHOOK_LISTEN", where, taking(secret, receiver.take)) as port:
                     await _set_webhook(wire, address, secret)
                     say(f"@{bot.username} gets updates on port {port}. {resumed} answers go on. Ctrl-C stops it.")
                     await stop.wait()
