@@ -89,6 +89,7 @@ def _send(caller: Caller, request: ChatRequest, said: Said) -> Segment:
             text=said.text,
             client_id=said.id,
             attachments=said.files,
+            context=dict(said.context),
             origin=origin_of(caller),
             only_idle=True,
         )
@@ -157,7 +158,7 @@ def _go_on(caller: Caller, chat: str, answered: Answered) -> Segment:
     decided = decide(
         user=caller.user, action_id=action.pk, wish=_wish(action, answered), surface=surface_of(caller)
     )
-    return Segment(decided.turn, answered.message_id, _asked_at(decided))
+    return Segment(decided.turn, answered.message_id, asked_at(decided))
 
 
 def _speaks_of(action: Action, answered: Answered) -> bool:
@@ -197,7 +198,7 @@ def _wish_of_question(action: Action, answered: Answered) -> Wish:
     return Wish(decisions=[])
 
 
-def _asked_at(action: Action) -> int:
+def asked_at(action: Action) -> int:
     """Return the seq of the event that asked; where it was pruned, that before the turn's last event."""
     for seq, chunk in read_events(action.turn):
         if chunk["type"] == "data-approval" and chunk["data"]["approval"]["id"] == str(action.pk):

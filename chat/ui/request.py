@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import AppError, Invalid, invalid
@@ -26,11 +26,12 @@ _FILE = re.compile(rf"(?:(?:https?://[^/]+)?{re.escape(URL)})?([0-9a-fA-F-]{{32,
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A person's message; ``files`` are ids of uploads."""
+    """A person's message; ``files`` are ids of uploads, ``context`` is that of ``submit_message``."""
 
     id: str
     text: str
     files: tuple[str, ...] = ()
+    context: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ def submit_message(
         Busy: the session's lock was not granted in time; nothing was stored.
     """
     options = {"model": model, "effort": effort, "timezone": timezone, "context": context or {}}
-    stored = _check(text, client_id, options, delivery)
+    stored = check_message(text, client_id, options, delivery)
     options = {key: storable_json(value) for key, value in options.items() if value}
     files = check_attachments(attachments)
     return _accept(
@@ -142,8 +142,8 @@ def check_wanted_model(model: str) -> None:
         raise Invalid(str(error), code="unknown_model", model=model) from error
 
 
-def _check(text: object, client_id: object, options: dict[str, Any], delivery: str) -> str:
-    """Refuse what cannot be accepted; return the text as it is stored."""
+def check_message(text: object, client_id: object, options: dict[str, Any], delivery: str) -> str:
+    """Refuse (``Invalid``, ``TooLarge``) what cannot be accepted; return the text as it is stored."""
     stored = check_text(text)
     check_client_id(client_id)
     if options["effort"] and options["effort"] not in EFFORTS:

@@ -37,6 +37,10 @@ OPERATIONS = [
     ("presets", "post", "201"),
     ("presets/{preset_id}", "delete", "204"),
     ("models", "get", "200"),
+    ("ui/ag-ui", "post", "200"),
+    ("openai/chat/completions", "post", "200"),
+    ("openai/models", "get", "200"),
+    ("openai/models/{model_id}", "get", "200"),
     ("files", "get", "200"),
     ("files", "post", "201"),
     ("files/{file_id}", "get", "200"),
@@ -61,6 +65,9 @@ BOT_OPERATIONS = [
     ("bot/turns/{turn_id}/stream", "get", "200"),
     ("bot/approvals", "get", "200"),
     ("bot/approvals/{action_id}/decide", "post", "200"),
+    ("bot/webhook", "get", "200"),
+    ("bot/webhook", "put", "201"),
+    ("bot/webhook", "delete", "204"),
 ]
 
 
@@ -145,6 +152,8 @@ def test_every_operation_here_is_listed_above(document: Any) -> None:
         ("bot/link-tokens", "post", "429", {"rate_limited"}),
         ("bot/link-tokens/{token}", "get", "404", {"not_found"}),
         ("files", "post", "413", {"file_too_large"}),
+        ("openai/models/{model_id}", "get", "404", {"unknown_model"}),
+        ("openai/chat/completions", "post", "429", {"rate_limited", "quota"}),
         ("files", "post", "400", {"invalid", "unknown_field", "refused_text"}),
     ],
 )
