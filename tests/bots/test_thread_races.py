@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import Client
 
+from common.errors import NotFound
 from copilot.models import Message, Session, Turn
 from copilot.turns.submit import Accepted
 from linking import bot_turns, links, threads
@@ -61,6 +63,16 @@ def test_unlinking_stops_what_the_bot_asked_for_and_refuses_what_comes(server: L
     assert Session.objects.count() == 2, "what was said stays its owner's"
     with pytest.raises(NotLinked):
         server.say(thread_id="a")
+
+
+@pytest.mark.parametrize("way", ["one", "several"])
+def test_removing_a_link_in_the_admin_is_unlinking(server: Linked, admin_client: Client, way: str) -> None:
+    turn = server.turn()
+    path = f"/admin/linking/serverlink/{server.link.pk}/delete/" if way == "one" else "/admin/linking/serverlink/"
+    chosen = {"action": "delete_selected", "_selected_action": str(server.link.pk)} if way == "several" else {}
+    assert admin_client.post(path, {"post": "yes", **chosen}).status_code == 302
+    assert not type(server.link)._default_manager.exists()
+    assert (fresh(turn).status, fresh(turn).outcome) == ("cancelled", "stopped")
 
 
 def test_unlinking_leaves_what_the_owner_asked_for_on_the_page(server: Linked) -> None:
@@ -125,8 +137,6 @@ def test_a_message_that_is_being_accepted_while_the_link_ends_is_stopped(
 
 @guarded
 def test_two_who_unlink_at_once(server: Linked, monkeypatch: pytest.MonkeyPatch, guarded: bool) -> None:
-    from common.errors import NotFound
-
     server.say()
     if not guarded:
         monkeypatch.setattr(links, "do_lock_link", lambda link: link)
