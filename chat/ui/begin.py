@@ -131,7 +131,9 @@ def _edit(caller: Caller, message: Message, text: str, client_id: str | None = N
 
 def _answer_again(caller: Caller, request: ChatRequest) -> Segment:
     """Answer the last question again, or an earlier one: then what came after it is another branch."""
-    session = open_session(caller.user, request.chat)
+    session = find_session(caller.user, request.chat)
+    if session is None:
+        raise Conflict("Nothing was asked here yet. Send a message first.", code="stale")
     # The answer that is replaced names the request: it is replaced once, however often that is asked for.
     name = digest_of("again", request.message_id) if request.message_id else None
     earlier = session.messages.select_related("turn").filter(client_id=name).first() if name else None
