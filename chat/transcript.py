@@ -101,6 +101,8 @@ class ShownMessage:
     #: An agent wrote it: to its child, or of a child's end.
     by_agent: bool
     parts: list[ShownPart]
+    #: Who wrote it, where a bot says so.
+    author: str = ""
     error: dict[str, Any] = field(default_factory=dict)
     stopped: str = ""
     branch: ShownBranch | None = None
@@ -234,6 +236,7 @@ def _shown(
         client_id=message.client_id or "",
         demo=answer and message.turn is not None and is_demo(message.turn.model),
         by_agent=not answer and message.origin == Turn.Origin.CHILD,
+        author=message.author,
         parts=_shown_parts(message.parts, outcomes, markdown=answer),
         error=error if error and not cancelled else {},
         stopped=STOPPED.get(error["code"], "Stopped.") if error and cancelled else ending,

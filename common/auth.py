@@ -8,10 +8,10 @@ keys do not, because no browser sends them by itself.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 from uuid import UUID
 
@@ -244,15 +244,25 @@ async def authenticate(request: HttpRequest) -> Caller:
 AsyncView = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
+class Scoped(Protocol):
+    """A caller of any kind."""
+
+    def require(self, scope: str) -> None:
+        """Raise ``Forbidden`` unless the caller has ``scope``."""
+
+
 def api_view_async(
     scope: str = "chat",
     methods: Iterable[str] = ("GET",),
+    *,
+    recognise: Callable[[HttpRequest], Awaitable[Scoped]] = authenticate,
     refusal: Callable[[AppError], HttpResponse] = AppError.response,
 ) -> Callable[[AsyncView], AsyncView]:
     """Make an API endpoint of ``async def view(request, *args, caller: Caller, **kwargs)``.
 
-    Checks the method, authenticates, requires ``scope`` (empty: none) and words every ``AppError`` as JSON, by
-    ``refusal``. For views that wait for something; everything else is a DRF view.
+    Checks the method, authenticates by ``recognise`` (people, unless told otherwise), requires ``scope`` (empty:
+    none) and words every ``AppError`` as JSON, by ``refusal``. For views that wait for something; everything else
+    is a DRF view.
     """
     allowed = tuple(methods)
 
@@ -262,7 +272,7 @@ def api_view_async(
             try:
                 if request.method not in allowed:
                     raise MethodNotAllowed(f"Use {' or '.join(allowed)} here.")
-                caller = await authenticate(request)
+                caller = await recognise(request)
                 if scope:
                     caller.require(scope)
                 return await view(request, *args, caller=caller, **kwargs)

@@ -80,6 +80,14 @@ class Conflict(AppError):
     default_detail = "Something else happened first. Reload and look again."
 
 
+class Gone(AppError):
+    """It was there and can be used no more."""
+
+    code = "token_used"
+    status = 410
+    default_detail = "This link was used already, or its time is over."
+
+
 class TooLarge(AppError):
     """Over a size limit."""
 

@@ -9,7 +9,7 @@ from common.redaction import redact_text
 
 _STANDARD = set(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 #: Single-use and share tokens in paths, personal and bot keys anywhere.
-_TOKEN = re.compile(r"/(login|link|s)/[\w-]{16,}")
+_TOKEN = re.compile(r"/(login|link|link-tokens|s)/[\w-]{16,}")
 _KEY = re.compile(r"\b(hfb?_)[\w-]{20,}")
 
 

@@ -82,6 +82,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "chat.sidebar.around_pages",
+                "linking.around.around_pages",
             ]
         },
     }
@@ -178,7 +179,10 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "PREPROCESSING_HOOKS": ["chat.api.schema.add_async_operations"],
+    "PREPROCESSING_HOOKS": [
+        "chat.api.schema.add_async_operations",
+        "linking.api.turn_schema.add_async_operations",
+    ],
 }
 
 # --- channels and celery ------------------------------------------------------------------
@@ -245,8 +249,12 @@ PENDING_MAX = env.number("PENDING_MAX", 10, least=1)
 TEMPORARY_SESSION_SECONDS = env.seconds("TEMPORARY_SESSION_SECONDS", 86400)
 #: Messages a minute that one person may send; 0 is no limit.
 SEND_RATE = env.number("SEND_RATE", 30)
+#: Calls a minute, but for mere reading, that one bot may make; 0 is no limit.
+BOT_RATE = env.number("BOT_RATE", 600)
 EVENT_RETENTION_SECONDS = env.seconds("EVENT_RETENTION_SECONDS", 86400)
 WORKER_TURNS = env.number("WORKER_TURNS", 200, least=1)
+#: How long a link that a bot hands out can be confirmed.
+LINK_TOKEN_SECONDS = env.seconds("LINK_TOKEN_SECONDS", 1800, least=1)
 
 # --- tools ------------------------------------------------------------------------------------
 #: Where commands run: in bubblewrap, nowhere, or unprotected on this machine.

@@ -15,20 +15,20 @@ from common.prepared import prepared
 from copilot.models import Session
 
 
-def instructions_of(session: Session, *, in_person: bool) -> dict[str, str]:
+def instructions_of(session: Session, *, personal: bool) -> dict[str, str]:
     """Return what a turn that begins now is told, as the entries of its settings.
 
     ``personal`` is what the owner wants in all sessions, ``instructions`` what this session is for. They are apart
     because only one of them may be told to an agent that somebody else talks to.
 
     Args:
-        in_person: the owner of the session wrote everything that the turn answers.
+        personal: the owner of the session wrote everything that the turn answers, or lets who did have it.
     """
     found = _stored(session.pk)
-    personal, prompt, tone, style = found[0] if found else ("", None, None, None)
+    everywhere, prompt, tone, style = found[0] if found else ("", None, None, None)
     preset = joined([prompt, f"Tone: {tone}" if tone else "", f"Style: {style}" if style else ""], "\n")
     return {
-        "personal": personal if in_person else "",
+        "personal": everywhere if personal else "",
         "instructions": joined([preset, session.instructions]),
     }
 

@@ -26,6 +26,7 @@ from copilot.turns.recover import take_over_on_sight
 from copilot.workspace_files import WorkspaceFile
 
 if TYPE_CHECKING:
+    from copilot.turns.cancel import CancelResult
     from copilot.turns.submit import Accepted
 
 Object = dict[str, Any]
@@ -126,6 +127,8 @@ def _message(message: Message, branches: selectors.Branches | None = None) -> Ob
     }
     if message.client_id is not None:
         shown["client_id"] = message.client_id
+    if message.author:
+        shown["author"] = message.author
     if branches and (branch := branches.get(message.pk)):
         siblings = [str(sibling) for sibling in branch.siblings]
         shown["branch"] = {"index": branch.index, "count": branch.count, "siblings": siblings}
@@ -238,6 +241,12 @@ def _context(turn: Turn) -> Object | None:
         return None
     used: Object = {"used": turn.context_used, "estimated": turn.context_estimated}
     return {**used, "window": turn.context_window} if turn.context_window else used
+
+
+def cancel_object(result: CancelResult) -> Object:
+    """Return what became of a request to stop."""
+    answer: Object = {"cancelled": result.cancelled, "confirmed": result.confirmed}
+    return answer | ({"turn": str(result.turn)} if result.turn is not None else {})
 
 
 # --- presets ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Keys in the admin: to be looked at and revoked, never read or edited."""
+"""Keys, bots and links in the admin: to be looked at, switched off and removed; no secret is ever shown."""
 
 from __future__ import annotations
 
@@ -9,12 +9,35 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from common.errors import NotFound
+from linking.bots import revoke_bot_key, switch_bot
 from linking.keys import revoke_key
-from linking.models import PersonalKey
+from linking.models import Bot, BotKey, Link, LinkToken, PersonalKey, ServerLink, UserLink
+
+
+class _Looking(admin.ModelAdmin):  # type: ignore[type-arg] # not subscriptable at run time
+    """Nothing can be added, edited or deleted; what can be done is an action."""
+
+    show_full_result_count = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """All that is shown."""
+        return self.fields
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Rows are made by commands and by people's confirmations."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nothing can be edited."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """What is revoked or over stays, as the record that it existed."""
+        return False
 
 
 @admin.register(PersonalKey)
-class PersonalKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not subscriptable at run time
+class PersonalKeyAdmin(_Looking):
     """Read-only; revocation is the one action."""
 
     list_display = ["prefix", "user", "label", "scopes", "created_at", "last_used_at", "revoked_at"]
@@ -22,8 +45,6 @@ class PersonalKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not subscr
     list_filter = [("revoked_at", admin.EmptyFieldListFilter)]
     search_fields = ["user__username", "label", "prefix"]
     fields = ("user", "label", "scopes", "prefix", "created_at", "last_used_at", "revoked_at")
-    readonly_fields = ("user", "label", "scopes", "prefix", "created_at", "last_used_at", "revoked_at")
-    show_full_result_count = False
     actions = ["revoke"]
 
     @admin.action(description="Revoke the selected keys", permissions=["revoke"])
@@ -42,14 +63,110 @@ class PersonalKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not subscr
         """Allow revocation to those who may change keys."""
         return bool(request.user.has_perm("linking.change_personalkey"))
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Keys are issued by their owner or by ``manage.py issue_key``."""
-        return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nothing of a key can be edited."""
-        return False
+@admin.register(Bot)
+class BotAdmin(_Looking):
+    """Read-only; a bot can be switched off and on."""
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A revoked key stays, as the record that it existed."""
-        return False
+    list_display = ["name", "platform", "created_at", "disabled_at"]
+    list_filter = ["platform", ("disabled_at", admin.EmptyFieldListFilter)]
+    search_fields = ["name"]
+    fields = ("name", "platform", "created_at", "disabled_at")
+    actions = ["switch_off", "switch_on"]
+
+    @admin.action(description="Switch the selected bots off", permissions=["switch"])
+    def switch_off(self, request: HttpRequest, queryset: QuerySet[Bot]) -> None:
+        """Make all their keys useless until they are switched on again."""
+        done = sum(switch_bot(bot_id=bot.pk, on=False) for bot in queryset)
+        self.message_user(request, f"Switched off: {done}.", messages.SUCCESS)
+
+    @admin.action(description="Switch the selected bots on", permissions=["switch"])
+    def switch_on(self, request: HttpRequest, queryset: QuerySet[Bot]) -> None:
+        """Let their keys work again."""
+        done = sum(switch_bot(bot_id=bot.pk, on=True) for bot in queryset)
+        self.message_user(request, f"Switched on: {done}.", messages.SUCCESS)
+
+    def has_switch_permission(self, request: HttpRequest) -> bool:
+        """Allow it to those who may change bots."""
+        return bool(request.user.has_perm("linking.change_bot"))
+
+
+@admin.register(BotKey)
+class BotKeyAdmin(_Looking):
+    """Read-only; revocation is the one action."""
+
+    list_display = ["prefix", "bot", "scopes", "created_at", "last_used_at", "revoked_at"]
+    list_select_related = ["bot"]
+    list_filter = ["bot", ("revoked_at", admin.EmptyFieldListFilter)]
+    search_fields = ["bot__name", "prefix"]
+    fields = ("bot", "scopes", "prefix", "created_at", "last_used_at", "revoked_at")
+    actions = ["revoke"]
+
+    @admin.action(description="Revoke the selected keys", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[BotKey]) -> None:
+        """Revoke each key and say how many there were to revoke."""
+        revoked = sum(revoke_bot_key(key_id=key.pk) for key in queryset)
+        self.message_user(request, f"Revoked: {revoked}.", messages.SUCCESS)
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Allow revocation to those who may change keys."""
+        return bool(request.user.has_perm("linking.change_botkey"))
+
+
+class _LinkAdmin(_Looking):
+    """Read-only, but for removing links; the owner can do so too."""
+
+    list_display = ["__str__", "bot", "owner", "asked_by_name", "created_at"]
+    list_select_related = ["bot", "owner"]
+    list_filter = ["bot__platform", "bot"]
+    search_fields = ["owner__username", "platform_name", "platform_id"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Link | None = None) -> bool:
+        """Ask Django's own permission."""
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+
+@admin.register(ServerLink)
+class ServerLinkAdmin(_LinkAdmin):
+    """Links of servers."""
+
+    fields = (
+        "bot",
+        "owner",
+        "platform_id",
+        "platform_name",
+        "asked_by",
+        "asked_by_name",
+        "allows_personal",
+        "created_at",
+    )
+
+
+@admin.register(UserLink)
+class UserLinkAdmin(_LinkAdmin):
+    """Links of private messages."""
+
+    fields = ("bot", "owner", "platform_id", "platform_name", "asked_by", "asked_by_name", "created_at")
+
+
+@admin.register(LinkToken)
+class LinkTokenAdmin(_Looking):
+    """Read-only, without what a token or code could be found by."""
+
+    list_display = ["created_at", "kind", "bot", "platform_name", "wrong_codes", "expires_at", "used_at"]
+    list_select_related = ["bot"]
+    list_filter = ["kind", "bot", ("used_at", admin.EmptyFieldListFilter)]
+    search_fields = ["platform_name", "platform_id"]
+    fields = (
+        "bot",
+        "kind",
+        "platform_id",
+        "platform_name",
+        "platform_user_id",
+        "platform_user_name",
+        "wrong_codes",
+        "created_at",
+        "expires_at",
+        "used_at",
+        "superseded_at",
+    )

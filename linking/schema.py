@@ -19,6 +19,17 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return {"type": "http", "scheme": "bearer", "description": "A personal key, hf_…"}
 
 
+class BotScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """A bot's key in the ``Authorization`` header."""
+
+    target_class = "linking.bot_auth.BotAuthentication"
+    name = "bot"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        """Return the scheme's OpenAPI object."""
+        return {"type": "http", "scheme": "bearer", "description": "A bot's key, hfb_…"}
+
+
 class CookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """The session of a logged-in browser."""
 

@@ -22,7 +22,7 @@ from common.rest import ApiView, caller_of, surface_of
 #: Actions that wait, on one page; a person who has more to decide decides these first.
 PENDING_MAX = 500
 
-_ACTION = {
+EXAMPLE: dict[str, Any] = {
     "id": "019a9d62-1a2b-7c3d-8e4f-5a6b7c8d9e0f",
     "kind": "tool_approval",
     "status": "pending",
@@ -43,8 +43,8 @@ _ACTION = {
     "created_at": "2026-01-05T09:31:40.120000Z",
     "expires_at": "2026-01-06T09:31:40.120000Z",
 }
-_DECIDED = {
-    **_ACTION,
+DECIDED: dict[str, Any] = {
+    **EXAMPLE,
     "status": "decided",
     "decided_at": "2026-01-05T09:33:02.500000Z",
     "decided_by": "ada",
@@ -110,7 +110,7 @@ class ActionsView(ApiView):
             parameter("cursor", str, "From `next` or `previous`."),
             parameter("limit", int, "Approvals a page, from 1 to 100. Default 50."),
         ],
-        responses=found(ApprovalPage, {"results": [_ACTION], "next": None, "previous": None}) | errors("invalid"),
+        responses=found(ApprovalPage, {"results": [EXAMPLE], "next": None, "previous": None}) | errors("invalid"),
     )
     def get(self, request: Request) -> Response:
         """Answer with them."""
@@ -131,7 +131,7 @@ class ActionView(ApiView):
     @extend_schema(
         operation_id="read_approval",
         summary="Read an approval",
-        responses=found(Approval, _ACTION) | errors("not_found"),
+        responses=found(Approval, EXAMPLE) | errors("not_found"),
     )
     def get(self, request: Request, action_id: str) -> Response:
         """Answer with it."""
@@ -149,7 +149,7 @@ class DecideView(ApiView):
         description="Decides all calls of the approval at once, each exactly once, or answers its question. Of "
         "several decisions the first counts; repeating your own is harmless.",
         request=DecideBody,
-        responses=found(Approval, _DECIDED)
+        responses=found(Approval, DECIDED)
         | errors(
             "invalid",
             "unknown_field",

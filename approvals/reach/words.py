@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from django.conf import settings
-
 from approvals.models import Action
+from common.addresses import site_address
 
 #: Names of tools in one message, and characters of each.
 NAMES_MAX = 5
@@ -52,7 +51,7 @@ def path(action: Action) -> str:
 
 def link(action: Action) -> str:
     """Return the address of the page that shows the action."""
-    return (settings.BASE_URL or _own_url()) + path(action)
+    return site_address() + path(action)
 
 
 def seconds_left(action: Action) -> int:
@@ -87,8 +86,3 @@ def _then(action: Action) -> str:
     if action.goes_on:
         return "Then the agent goes on by its own judgement."
     return "Nothing is done until you decide; then the agent stops."
-
-
-def _own_url() -> str:
-    host = "localhost" if settings.HOST in ("0.0.0.0", "::") else settings.HOST  # noqa: S104 - as it is listened on
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.PORT}"

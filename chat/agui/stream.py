@@ -15,13 +15,13 @@ from chat.agui.begin import Run
 from chat.agui.conversation import Conversation, before_answer
 from chat.agui.request import RunRequest
 from chat.agui.speech import Speech
-from chat.api.streams import HEARTBEAT
 from chat.ui.log import asks_person, events_after, read_told, still_waits
 from common.auth import Caller
 from common.db import db
 from common.errors import AppError, NotFound
 from copilot import objects, selectors
 from copilot.events.follow import Beat
+from copilot.serving import HEARTBEAT
 
 logger = logging.getLogger(__name__)
 Json = dict[str, Any]

@@ -9,7 +9,6 @@ from contextlib import aclosing
 from django.http import HttpRequest, StreamingHttpResponse
 
 from chat.api.serializers import AsideBody
-from chat.api.streams import DONE, HEARTBEAT, SSE_HEADERS
 from common.auth import Caller, api_view_async, check_still_valid
 from common.bodies import read_body
 from common.db import db
@@ -17,6 +16,7 @@ from common.errors import NotAuthenticated
 from copilot import selectors
 from copilot.agent.aside import SideAnswer, begin_aside
 from copilot.events.follow import Beat
+from copilot.serving import DONE, HEARTBEAT, SSE_HEADERS
 
 
 @api_view_async(methods=("POST",))

@@ -6,12 +6,11 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.api import components
-from chat.api.examples import AGAIN_ACCEPTED, BRANCH_SHOWN, EDIT_ACCEPTED
 from chat.api.serializers import BranchBody, EditBody, RegenerateBody
 from common.apidocs import accepted, errors, found
 from common.rest import ApiView, caller_of, origin_of
-from copilot import objects
+from copilot import components, objects
+from copilot.examples import AGAIN_ACCEPTED, BRANCH_SHOWN, EDIT_ACCEPTED
 from copilot.turns.branches import edit_message, regenerate, show_branch
 
 

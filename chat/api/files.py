@@ -14,15 +14,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.api import components
-from chat.api.examples import FILE, WORKSPACE_FILE
 from chat.api.parsing import words
 from chat.api.uploads import UploadHandler, read_upload
 from common.apidocs import created, errors, found, parameter
 from common.auth import Caller, api_view_async
 from common.db import db
 from common.rest import ApiView, caller_of
-from copilot import objects, selectors
+from copilot import components, objects, selectors
+from copilot.examples import FILE, WORKSPACE_FILE
 from copilot.files import store_file, uploads_of
 from copilot.opening import Opened, open_file
 from copilot.workspace_files import list_workspace

@@ -6,14 +6,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.api import components
-from chat.api.examples import ACCEPTED, MESSAGE, QUEUED
 from chat.api.parsing import LIMIT_MAX, number
 from chat.api.serializers import SendBody
 from common.apidocs import accepted, errors, found, no_content, parameter
 from common.paging import link
 from common.rest import ApiView, caller_of, origin_of
-from copilot import objects, selectors
+from copilot import components, objects, selectors
+from copilot.examples import ACCEPTED, MESSAGE, QUEUED
 from copilot.turns.submit import deliver_queued, submit_message, withdraw_queued
 
 

@@ -6,11 +6,10 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.api import components
-from chat.api.examples import MODEL
 from common.apidocs import errors, found
 from common.rest import ApiView
-from copilot import objects
+from copilot import components, objects
+from copilot.examples import MODEL
 from copilot.providers import registry
 
 

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 from django.http import QueryDict
 
 from common.bodies import check, load_json
 from common.errors import invalid
 from common.paging import LIMIT_MAX, number
+from common.waiting import seconds_to_wait
 
 # Frames of websockets are checked like bodies.
 __all__ = ["LIMIT_MAX", "check", "flag", "load_json", "number", "seconds_to_wait", "words"]
 
-#: Seconds that a call may wait for something to happen.
-WAIT_MAX = 25.0
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
-
-
-def seconds_to_wait(query: QueryDict) -> float:
-    """Return the seconds of ``wait``, 0 without it; more than ``WAIT_MAX`` waits as long as is allowed.
-
-    Raises:
-        Invalid: not a number, or negative.
-    """
-    raw = query.get("wait", "") or "0"
-    try:
-        wait = float(raw[:40])
-    except ValueError:
-        wait = math.nan
-    if not wait >= 0:  # also refuses "nan"
-        raise invalid({"wait": f"must be a number of seconds from 0 to {WAIT_MAX:g}."})
-    return min(wait, WAIT_MAX)
 
 
 def flag(query: QueryDict, name: str) -> bool:

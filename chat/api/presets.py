@@ -6,12 +6,11 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.api import components
-from chat.api.examples import PRESET
 from chat.api.serializers import PresetBody
 from common.apidocs import created, errors, found, no_content
 from common.rest import ApiView, caller_of
-from copilot import objects
+from copilot import components, objects
+from copilot.examples import PRESET
 from copilot.presets import create_preset, delete_preset, presets_of
 
 

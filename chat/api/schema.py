@@ -5,27 +5,30 @@ The generator sees DRF views only. Each async operation has a twin here that is 
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from chat.agui import schema as agui
-from chat.api import components
-from chat.api.examples import ASIDE, CANCELLED, EVENTS, STREAM, TURN
 from chat.api.serializers import AsideBody, CancelBody
 from chat.openai import schema as openai
 from chat.ui import schema as ui
-from common.apidocs import errors, found, parameter
+from common.apidocs import (
+    AFTER,
+    LAST_EVENT_ID,
+    WAIT,
+    Endpoints,
+    endpoints_of,
+    errors,
+    event_stream,
+    found,
+)
 from common.rest import ApiView
+from copilot import components
+from copilot.examples import ASIDE, CANCELLED, EVENTS, STREAM, TURN
 
-PREFIX = "/api/v1/"
-
-WAIT = parameter("wait", float, "Seconds to wait, from 0 to 25.")
 _CONTENT = OpenApiExample("example", value="a,b\n1,2\n", media_type="*/*")
-AFTER = parameter("after", int, "Only events with a larger `seq`.")
 
 
 class _TurnTwin(ApiView):
@@ -62,12 +65,7 @@ class _AsideTwin(ApiView):
         "a turn, without `id`; one of `finish`, `error` and `abort` comes last, then `[DONE]`. Closing the stream "
         "ends the answer. A person can have two at once.",
         request=AsideBody,
-        responses={
-            (200, "text/event-stream"): OpenApiResponse(
-                OpenApiTypes.STR,
-                examples=[OpenApiExample("example", value=ASIDE, media_type="text/event-stream")],
-            )
-        }
+        responses=event_stream(ASIDE)
         | errors("invalid", "unknown_field", "not_found", "text_too_long", "rate_limited", unsafe=True),
     )
     def post(self, request: Request, session_id: str) -> Response:
@@ -105,14 +103,8 @@ class _StreamTwin(ApiView):
         summary="Stream a turn's events",
         description="Server-sent events: the `id` of each is its `seq`, heartbeats are comments, and the last one "
         "is `[DONE]`. `Last-Event-ID` resumes.",
-        parameters=[parameter("Last-Event-ID", int, "The `seq` of the last event seen.", header=True), AFTER],
-        responses={
-            (200, "text/event-stream"): OpenApiResponse(
-                OpenApiTypes.STR,
-                examples=[OpenApiExample("example", value=STREAM, media_type="text/event-stream")],
-            )
-        }
-        | errors("invalid", "not_found"),
+        parameters=[LAST_EVENT_ID, AFTER],
+        responses=event_stream(STREAM) | errors("invalid", "not_found"),
     )
     def get(self, request: Request, turn_id: str) -> Response:
         raise NotImplementedError
@@ -141,13 +133,6 @@ _TWINS: list[tuple[str, str, type[ApiView]]] = [
 ]
 
 
-def add_async_operations(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
+def add_async_operations(endpoints: Endpoints) -> Endpoints:
     """Add the operations that the generator cannot see (a preprocessing hook of drf-spectacular)."""
-    every = (*_TWINS, *openai.TWINS, *ui.TWINS, *agui.TWINS)
-    twins = [(PREFIX + path, _route(path), method, view.as_view()) for path, method, view in every]
-    return [*endpoints, *twins]
-
-
-def _route(path: str) -> str:
-    """Return the path as a URL pattern would have it, which is where the types of ids are read from."""
-    return PREFIX + path.replace("{", "<str:").replace("}", ">")
+    return [*endpoints, *endpoints_of([*_TWINS, *openai.TWINS, *ui.TWINS, *agui.TWINS])]

@@ -6,13 +6,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.api import components, parsing
-from chat.api.examples import SESSION, SESSION_DETAIL
+from chat.api import parsing
 from chat.api.serializers import ChangeSessionBody, NewSessionBody
 from common.apidocs import created, errors, found, no_content, parameter
 from common.paging import page_of
 from common.rest import ApiView, caller_of
-from copilot import objects, selectors
+from copilot import components, objects, selectors
+from copilot.examples import SESSION, SESSION_DETAIL
 from copilot.turns.sessions import create_session, delete_session, update_session
 
 

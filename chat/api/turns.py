@@ -56,7 +56,4 @@ async def cancel_turn_view(request: HttpRequest, turn_id: str, *, caller: Caller
 async def cancelled(caller: Caller, *, session_id: str | None = None, turn_id: str | None = None) -> JsonResponse:
     """Stop a session's live turn, or one turn, and answer with what became of it."""
     result = await cancel_turn(user=caller.user, session_id=session_id, turn_id=turn_id)
-    answer: objects.Object = {"cancelled": result.cancelled, "confirmed": result.confirmed}
-    if result.turn is not None:
-        answer["turn"] = str(result.turn)
-    return JsonResponse(answer)
+    return JsonResponse(objects.cancel_object(result))

@@ -12,7 +12,6 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 
-from chat.api.streams import DONE, HEARTBEAT
 from chat.api.watch import watch
 from chat.openai.answer import Chunks, Json, completion_object
 from chat.openai.errors import TurnFailed, error_object, refusal
@@ -27,6 +26,7 @@ from copilot.events.follow import Beat
 from copilot.models import Turn
 from copilot.models.message import answers_of
 from copilot.providers import registry
+from copilot.serving import DONE, HEARTBEAT
 from copilot.turns.cancel import request_stop
 from copilot.turns.given import Question, ask_once
 from copilot.turns.wait import until_settled

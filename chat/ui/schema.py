@@ -10,12 +10,12 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from chat.api import components
-from chat.api.examples import CANCELLED
 from chat.api.serializers import CancelBody
 from chat.ui.request import ID_MAX, TRIGGERS
 from common.apidocs import errors, found, parameter
 from common.rest import ApiView
+from copilot import components
+from copilot.examples import CANCELLED
 
 _TAGS = ["ui", "streams"]
 _SDK = parameter("sdk", int, "The client's major version of the AI SDK; 7 is told more. Default 6.")

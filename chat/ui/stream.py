@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-from chat.api.streams import DONE, HEARTBEAT
 from chat.ui.begin import Segment
 from chat.ui.log import asks_person, events_after, read_told, still_waits
 from chat.ui.speech import Speech
@@ -19,6 +18,7 @@ from common.db import db
 from common.errors import AppError
 from copilot.events.follow import Beat
 from copilot.events.schema import Chunk
+from copilot.serving import DONE, HEARTBEAT
 
 logger = logging.getLogger(__name__)
 

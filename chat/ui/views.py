@@ -9,7 +9,6 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 
 from chat.api.serializers import CancelBody
-from chat.api.streams import SSE_HEADERS
 from chat.api.turns import cancelled
 from chat.ui.begin import Segment, begin, resume
 from chat.ui.chats import find_session
@@ -20,6 +19,7 @@ from common.bodies import decode, read_body, read_raw
 from common.db import db
 from common.errors import NotFound
 from common.paging import number
+from copilot.serving import SSE_HEADERS
 
 #: The client's major version of the AI SDK, unless it says another.
 SDK = 6

@@ -133,7 +133,7 @@ def _prepare(user: Any, session_id: object, text: str) -> _Aside:
     model = session.model or default_model()
     request = ModelRequest(
         model=model.partition("/")[2],
-        system=prompt.system_prompt(instructions_of(session, in_person=True)),
+        system=prompt.system_prompt(instructions_of(session, personal=True)),
         messages=(*shown, question),
         asked_from=len(shown),
         effort=settings.COPILOT_EFFORT,

@@ -8,7 +8,6 @@ never fails a turn.
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +44,7 @@ class AttachedFile(TextPart):
 def attached_file(part: MessagePart) -> AttachedFile:
     """Return a file part of a message as it stands in the conversation."""
     name = str(part.get("filename") or "file")
-    unseen = _note(f"The user attached {_quoted(name)}. It is not shown to you.")
+    unseen = _note(f"The user attached {prompt.quoted(name)}. It is not shown to you.")
     return AttachedFile(unseen.text, file_id_of(part), name)
 
 
@@ -131,7 +130,7 @@ class _Filling:
             return [_about(row, f"It is too large for you to see: at most {most} are taken. Tell the user so.")]
         self._count -= 1
         self._bytes -= row.size
-        caption = _note(f"The user attached the picture {_quoted(row.name)}:")
+        caption = _note(f"The user attached the picture {prompt.quoted(row.name)}:")
         return [caption, ImagePart(row.media_type, data, row.name)]
 
     def _text(self, row: File) -> list[Part]:
@@ -150,7 +149,7 @@ class _Filling:
 
 
 def _about(row: File, what: str) -> TextPart:
-    file = f"{_quoted(row.name)} ({row.media_type}, {_size(row.size)}), which they can open at {URL}{row.pk}"
+    file = f"{prompt.quoted(row.name)} ({row.media_type}, {_size(row.size)}), which they can open at {URL}{row.pk}"
     return _note(f"The user attached {file}. {what}")
 
 
@@ -159,12 +158,10 @@ def _size(count: int) -> str:
 
 
 def _gone(name: str) -> TextPart:
-    return _note(f"The user attached {_quoted(name)}, but its content is not there any more. Tell the user so.")
+    return _note(
+        f"The user attached {prompt.quoted(name)}, but its content is not there any more. Tell the user so."
+    )
 
 
 def _note(text: str) -> TextPart:
     return TextPart(f"\n\n<{prompt.NOTE}>{text}</{prompt.NOTE}>")
-
-
-def _quoted(name: str) -> str:
-    return prompt.escape(json.dumps(name, ensure_ascii=False))

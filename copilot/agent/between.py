@@ -12,7 +12,7 @@ from copilot.agent.live import LiveTurn
 from copilot.agent.state import TurnState
 from copilot.events import schema
 from copilot.instructions import without_personal
-from copilot.turns.begin import in_person
+from copilot.turns.authority import in_person, is_lent
 from copilot.turns.followups import anything_to_deliver, deliver_followups
 
 
@@ -42,7 +42,7 @@ async def deliver(live: LiveTurn, state: TurnState) -> None:
     if found is not None:
         state.between_steps = True
         state.messages += history.followups(found.messages)
-        if not in_person(found.messages):
+        if not (in_person(found.messages) or is_lent(found.messages)):
             state.system = prompt.system_prompt(without_personal(state.turn.settings))
 
 

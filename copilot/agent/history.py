@@ -159,15 +159,22 @@ def _answer_so_far(session: Session) -> Message | None:
 @prepared
 def _before(session_id: Any, seq: Any) -> QuerySet[Message]:
     earlier = Message.objects.settled().shown().filter(session_id=session_id, seq__lt=seq).order_by("-seq")
-    columns = ["role", "seq", "parts", "options", "created_at", "state", "origin"]
-    return earlier.only(*columns, "turn_id", "after_step", "delivery")[:MESSAGES_MAX]
+    columns = ["role", "seq", "parts", "options", "created_at", "state", "turn_id", "after_step", "delivery"]
+    columns += ["origin", "author", "standing"]
+    return earlier.only(*columns)[:MESSAGES_MAX]
 
 
 def _of_user(message: Message) -> list[ModelMessage]:
     said = TextPart(prompt.escape(message.text))
     if message.origin == GIVEN:
         return [ModelMessage("user", (said,))]  # when it was said nobody knows
-    about = prompt.note(message.created_at, message.options, meanwhile=message.after_step is not None)
+    about = prompt.note(
+        message.created_at,
+        message.options,
+        meanwhile=message.after_step is not None,
+        author=message.author,
+        owner=message.standing == Message.Standing.OWNER,
+    )
     files = map(attached_file, file_parts(message.parts))
     return [ModelMessage("user", (said, *files, TextPart(about)))]
 

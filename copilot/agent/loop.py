@@ -160,10 +160,9 @@ def _judge(state: TurnState, calls: list[ToolCall]) -> Judge:
     """
     stored = Turn.objects.values_list("settings", flat=True).get(pk=state.turn.id)
     decided = any(call.state in (ToolCall.State.APPROVED, ToolCall.State.RUNNING) for call in calls)
-    policy = Policy.from_json(stored.get("policy") or {})
     return Judge(
-        policy=policy,
-        tools=callable_tools(state, policy, stored.get("tools")),
+        policy=Policy.from_json(stored.get("policy") or {}),
+        tools=callable_tools(state, stored),
         approved=approved_digests(state.turn.id) if decided else {},
         guides=guides_of(
             [state.tools[call.name] for call in calls if call.name in state.tools], state.turn.session_id

@@ -6,6 +6,7 @@ What changes (date, time zone, page) goes into the user's message, in a block th
 
 from __future__ import annotations
 
+import json
 import re
 import zoneinfo
 from collections.abc import Mapping
@@ -52,11 +53,21 @@ def escape(text: str) -> str:
     return _FORGED.sub(r"&lt;\1", text)
 
 
-def note(sent_at: datetime, options: dict[str, Any], *, meanwhile: bool = False) -> str:
-    """Return the server's block about when, and from which page, a message was sent.
+def quoted(name: str) -> str:
+    """Return a name that people chose as it may stand in a block of ours: one line, in quotation marks."""
+    return escape(json.dumps(name, ensure_ascii=False))
+
+
+def note(
+    sent_at: datetime, options: dict[str, Any], *, meanwhile: bool = False, author: str = "", owner: bool = False
+) -> str:
+    """Return the server's block about when, from which page and, where several people talk, by whom a message was
+    sent.
 
     Args:
         meanwhile: it was sent while the model worked on what was asked before.
+        author: what its writer is called where it came from.
+        owner: the writer is the owner of the session.
     """
     zone = options.get("timezone") or "UTC"
     try:
@@ -64,6 +75,9 @@ def note(sent_at: datetime, options: dict[str, Any], *, meanwhile: bool = False)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):
         local, zone = sent_at.astimezone(UTC), "UTC"
     lines = [f"Sent on {local:%A, %Y-%m-%d at %H:%M} ({zone})."]
+    if author:
+        who = "the owner of this chat" if owner else "not the owner of this chat"
+        lines.append(f"Written by {quoted(author)}, {who}.")
     if meanwhile:
         lines.append("The user sent this while you were working: take it into account from here on.")
     context = options.get("context") or {}

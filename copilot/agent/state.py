@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import QuerySet, Sum
 
-from approvals.policy import Policy
 from common.prepared import prepared
 from copilot.agent import history, prompt
 from copilot.agent.fallback import StandIn
@@ -21,6 +20,7 @@ from copilot.providers.base import ModelMessage
 from copilot.tools.base import Tool
 from copilot.tools.mcp import McpTool
 from copilot.tools.registry import matches, offered_tools
+from copilot.turns.authority import has_personal
 
 
 @dataclass(slots=True)
@@ -104,19 +104,18 @@ def _own_messages(turn: Turn, shortened: Shortened) -> list[ModelMessage]:
 
 def _tools(turn: Turn) -> list[Tool]:
     """Return what the turn's model may call. What strangers write reaches no MCP server."""
-    policy = Policy.from_json(turn.settings.get("policy") or {})
-    return offered_tools(turn.model, turn.settings.get("tools"), mcp=not strangers_wrote(turn, policy))
+    mcp = not strangers_wrote(turn, turn.settings)
+    return offered_tools(turn.model, turn.settings.get("tools"), mcp=mcp)
 
 
-def strangers_wrote(turn: Turn, policy: Policy) -> bool:
-    """Whether somebody else than the session's owner is behind a turn that has this policy by now."""
-    return not policy.in_person and turn.origin != Turn.Origin.BACKGROUND
+def strangers_wrote(turn: Turn, settings: Mapping[str, Any]) -> bool:
+    """Whether a stranger is behind a turn that has these settings by now."""
+    return not has_personal(settings) and turn.origin != Turn.Origin.BACKGROUND
 
 
-def callable_tools(state: TurnState, policy: Policy, globs: Sequence[str] | None) -> dict[str, Tool]:
-    """Return those of the offered tools that may be called under the policy and the globs that the turn has by
-    now."""
-    strangers = strangers_wrote(state.turn, policy)
+def callable_tools(state: TurnState, settings: Mapping[str, Any]) -> dict[str, Tool]:
+    """Return those of the offered tools that may be called under the settings that the turn has by now."""
+    strangers, globs = strangers_wrote(state.turn, settings), settings.get("tools")
     if not strangers and globs == state.turn.settings.get("tools"):
         return state.tools
     return {

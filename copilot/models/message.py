@@ -44,6 +44,10 @@ class Message(models.Model):
         PARTIAL = "partial"  # the answer of a failed or cancelled turn
         FAILED = "failed"  # a failed turn said nothing at all
 
+    class Standing(models.TextChoices):
+        OWNER = "owner"  # the session's owner, by an identity that they linked
+        GUEST = "guest"  # somebody to whom the owner lends instructions and MCP servers
+
     class Delivery(models.TextChoices):
         ASAP = "asap"  # into the running turn, between two steps
         NEXT = "next"  # with the next turn
@@ -70,6 +74,10 @@ class Message(models.Model):
     #: Where it was sent, as of turns: says whether the session's owner wrote it in person. ``given``: it was said
     #: elsewhere, and given along as what came before (``GIVEN``).
     origin = models.CharField(max_length=10, default="web", db_default="web")
+    #: Who wrote it, as the platform of the bot that sent it calls them; a page's own messages need no name.
+    author = models.CharField(max_length=200, blank=True, default="", db_default="")
+    #: Of a message that a bot sent: how its writer stands to the session's owner. Empty: a stranger.
+    standing = models.CharField(max_length=5, choices=Standing, blank=True, default="", db_default="")
     #: How its sender wants it delivered while a turn runs.
     delivery = models.CharField(max_length=9, choices=Delivery, default=Delivery.NEXT, db_default="next")
     #: Delivered into a running turn, after so many of its steps; none when a turn began with it.
@@ -106,6 +114,11 @@ class Message(models.Model):
             models.CheckConstraint(name="message_held_is_queued", condition=Q(held=False) | Q(state="queued")),
             models.CheckConstraint(
                 name="message_delivery_is_known", condition=Q(delivery__in=["asap", "next", "interrupt"])
+            ),
+            # Where the origin tells who wrote it, nothing else does.
+            models.CheckConstraint(
+                name="message_standing_is_of_a_bots",
+                condition=Q(standing="") | Q(standing__in=["owner", "guest"], origin="bot"),
             ),
             models.CheckConstraint(
                 name="message_after_step_was_delivered",

@@ -96,7 +96,8 @@ class Turn(models.Model):
     model = models.CharField(max_length=200)
     effort = models.CharField(max_length=6, blank=True, default="")
     #: ``tools`` (names), ``personal`` and ``instructions`` (``copilot.instructions``), ``time_zone``,
-    #: ``max_output_tokens``, ``policy``: a continuation reads these, not a request.
+    #: ``max_output_tokens``, ``policy``, ``lent`` (``copilot.turns.authority``): a continuation reads these, not a
+    #: request.
     settings = models.JSONField(default=dict)
 
     # Who holds it.

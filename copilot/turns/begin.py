@@ -20,13 +20,12 @@ from copilot.events import publish
 from copilot.instructions import instructions_of
 from copilot.models import Message, Session, Turn
 from copilot.providers.registry import default_model
+from copilot.turns.authority import in_person, is_lent
 from copilot.turns.bounds import inherit
 from copilot.turns.dispatch import REDISPATCH_SECONDS, dispatch_on_commit
 from copilot.turns.journal import journal
 
 TITLE_LENGTH = 60
-#: Where a turn or message comes from that the owner of its session wrote.
-IN_PERSON = (Turn.Origin.WEB, Turn.Origin.KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +49,20 @@ def do_begin_turn(
     """
     behind = [*messages, *_asked_again(session, again)]
     options: dict[str, Any] = messages[-1].options if messages else again.options if again else {}
-    by_owner = origin in IN_PERSON and in_person(behind)
+    by_owner, lent = in_person(behind, origin=origin), is_lent(behind, origin=origin)
     turn = Turn(
         redispatch_at=seconds_ago(-REDISPATCH_SECONDS),
         session=session,
         user_id=session.user_id,
         origin=origin,
+        author=messages[-1].author if messages else "",
         model=options.get("model") or session.model or default_model(),
         effort=options.get("effort") or settings.COPILOT_EFFORT,
         settings={
             "time_zone": options.get("timezone", ""),
             "tools": session.tools,
-            **instructions_of(session, in_person=by_owner),
+            **instructions_of(session, personal=by_owner or lent),
+            **({"lent": True} if lent else {}),
             "max_output_tokens": _most_output(options),
             "policy": _policy(session, origin, by_owner, options),
             **({"asked_from": again.asked_from} if again else {}),
@@ -95,12 +96,6 @@ def _asked_again(session: Session, again: Again | None) -> Iterable[Message]:
     if again is None:
         return ()
     return session.messages.shown().filter(role=Message.Role.USER, seq__gte=again.asked_from)
-
-
-def in_person(messages: Iterable[Message]) -> bool:
-    """Whether the owner of the session wrote all of these: only then does count what they want
-    remembered, and is the agent told what they want of it everywhere."""
-    return all(message.origin in IN_PERSON for message in messages)
 
 
 def _most_output(options: Mapping[str, Any]) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from approvals.policy import Policy
 from copilot.models import Message, Session, Turn
 from copilot.tools.registry import tool_names
+from copilot.turns.authority import has_personal
 
 BOUND_BY = "bound_by"
 
@@ -43,6 +44,8 @@ def inherit(turn: Turn, session: Session, messages: Sequence[Message]) -> None:
     parents = [each for each in senders if each.session_id == session.parent_id]
     if len(parents) == len(senders) and all(message.origin == Turn.Origin.CHILD for message in messages):
         own = replace(own, in_person=bound.in_person, rules=bound.rules)
+        if not bound.in_person and all(has_personal(each.settings) for each in senders):
+            turn.settings["lent"] = True
     turn.settings["policy"] = own.within(bound).as_json()
     for each in senders:
         turn.settings["tools"] = fewer_tools(turn.settings["tools"], each.settings.get("tools"))

@@ -38,16 +38,27 @@ class CancelResult:
     turn: uuid.UUID | None = None
 
 
-async def cancel_turn(*, user: Any, session_id: object = None, turn_id: object = None) -> CancelResult:
+async def cancel_turn(
+    *, user: Any, session_id: object = None, turn_id: object = None, actor: str = ""
+) -> CancelResult:
     """Stop the session's live turn, or only the given one; returns within six seconds.
 
     With a turn id, that turn and no other: one that has ended already is left alone.
+
+    Args:
+        actor: the name of who stops it, if it is not ``user``.
 
     Raises:
         NotFound: no such session or turn of this user.
     """
     stopping = await db(
-        _request_stop, user, as_uuid(session_id), as_uuid(turn_id), session_id is not None, turn_id is not None
+        _request_stop,
+        user,
+        as_uuid(session_id),
+        as_uuid(turn_id),
+        session_id is not None,
+        turn_id is not None,
+        actor,
     )
     if stopping is None:
         return CancelResult(cancelled=False, confirmed=False)
@@ -63,7 +74,12 @@ async def cancel_turn(*, user: Any, session_id: object = None, turn_id: object =
 
 
 def _request_stop(
-    user: Any, session_id: uuid.UUID | None, turn_id: uuid.UUID | None, by_session: bool, by_turn: bool
+    user: Any,
+    session_id: uuid.UUID | None,
+    turn_id: uuid.UUID | None,
+    by_session: bool,
+    by_turn: bool,
+    actor: str,
 ) -> tuple[Turn, bool] | None:
     if by_turn:
         known = Turn.objects.visible_to(user).values_list("session_id", flat=True)
@@ -71,15 +87,19 @@ def _request_stop(
         if found is None or (by_session and session_id != found):
             raise NotFound
         session_id = found
-    return request_stop(user=user, session_id=session_id, turn_id=turn_id if by_turn else None, reason="stopped")
+    wanted = turn_id if by_turn else None
+    return request_stop(user=user, session_id=session_id, turn_id=wanted, reason="stopped", actor=actor)
 
 
 @from_outside
 @transact
 def request_stop(
-    *, user: Any, session_id: uuid.UUID | None, turn_id: uuid.UUID | None, reason: str
+    *, user: Any, session_id: uuid.UUID | None, turn_id: uuid.UUID | None, reason: str, actor: str = ""
 ) -> tuple[Turn, bool] | None:
     """Store that a turn is to stop; end it here and now when no worker holds it.
+
+    Args:
+        actor: the name of who stops it, if it is not ``user``.
 
     Returns the turn and whether a worker still has to end it; None when nothing is live.
     """
@@ -96,7 +116,7 @@ def request_stop(
     turn.refresh_from_db()
     journal(turn.id, "stop_requested", reason=turn.stop_reason)
     if turn.status == Turn.Status.REQUIRES_ACTION:
-        _stop_waiting(session, turn, user)
+        _stop_waiting(session, turn, actor or user.get_username())
     elif turn.status != Turn.Status.RUNNING:
         _end(session, turn)
     elif not do_take_over_if_orphaned(session, turn):
@@ -107,10 +127,10 @@ def request_stop(
     return turn, False
 
 
-def _stop_waiting(session: Session, turn: Turn, user: Any) -> None:
+def _stop_waiting(session: Session, turn: Turn, actor: str) -> None:
     """Take back what a person was asked, and with it end the turn."""
     asked = turn.action_id
-    if asked is None or not approvals.cancel(asked, reason=turn.stop_reason, actor=user.get_username()):
+    if asked is None or not approvals.cancel(asked, reason=turn.stop_reason, actor=actor):
         _end(session, turn)
 
 

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-from approvals.policy import Policy
 from common.db import db_now
 from common.prepared import insert
 from copilot.events import schema
 from copilot.events.fold import Transcript
 from copilot.events.log import EventBatch, StaleTurn, read_events
-from copilot.instructions import without_personal
 from copilot.models import Message, Session, Turn
 from copilot.models.message import open_answer_of, queued_in
 from copilot.models.session import locked_session
 from copilot.objects import message_objects
-from copilot.turns.begin import do_open_answer, do_place, do_touch_session, do_unplace, in_person
+from copilot.turns.authority import with_less
+from copilot.turns.begin import do_open_answer, do_place, do_touch_session, do_unplace
 from copilot.turns.bounds import narrowed
 from copilot.turns.journal import journal, touch
 from copilot.turns.progress import StopRequested
@@ -81,18 +79,12 @@ def deliver_followups(
         message.save(update_fields=["turn", "seq", "parent", "state", "held", "after_step"])
         [shown] = message_objects([message])
         batch.append(schema.data("pending", {"message": shown, "next_message_id": str(answer.id)}))
-    changes = {} if in_person(messages) else {"settings": narrowed(_without_the_owner(turn), messages)}
+    less = narrowed(with_less(turn.settings, messages), messages)
+    changes = {"settings": less} if less != turn.settings else {}
     touch(turn_id, fence, sealed_seq=batch.seq, progress_at=db_now(), interrupt_id=None, **changes)
     do_touch_session(session)
     journal(turn_id, "delivered", messages=[str(message.id) for message in messages], step=step, seq=batch.seq)
     return Delivery(messages, batch.seq)
-
-
-def _without_the_owner(turn: Turn) -> dict[str, Any]:
-    """Return the turn's settings after somebody else than the owner asked: what the owner wants
-    remembered and told does not count any more."""
-    policy = replace(Policy.from_json(turn.settings.get("policy") or {}), in_person=False, rules=())
-    return without_personal({**turn.settings, "policy": policy.as_json()})
 
 
 def due(waiting: Sequence[Message]) -> list[Message]:

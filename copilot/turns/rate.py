@@ -1,27 +1,20 @@
-"""How often a person may send: ``SEND_RATE`` messages a minute, over all surfaces and processes together.
-
-So many may come at once, and then one for each part of a minute that passes. What a person sent is one moment in
-a row of theirs: each message moves it on, and a minute ahead of now is as far as it may get.
-"""
+"""How often a person may send: ``SEND_RATE`` messages a minute, over all surfaces and processes together."""
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F, Q
-from django.db.models.functions import Greatest, Least
 
-from common.db import db_now, seconds_ago
+from common import rates
+from common.db import db_now
 from common.errors import RateLimited
 from common.prepared import Update, prepared_update
 from copilot.models import SendRate, Turn
 
-MINUTE = timedelta(minutes=1)
+MINUTE = rates.MINUTE
 #: What a person sends. What the server starts by itself is not counted.
 PERSONAL = frozenset({Turn.Origin.WEB, Turn.Origin.KEY, Turn.Origin.BOT})
 
@@ -44,15 +37,10 @@ def do_count_send(user_id: Any, origin: str = Turn.Origin.WEB) -> None:
 
 @functools.cache
 def _count(rate: int) -> Callable[[Any], int]:
-    each = MINUTE / rate
-
     @prepared_update
     def count(user_id: Any) -> Update:
-        room = seconds_ago(-(MINUTE - each).total_seconds())
-        # Further ahead than a minute is nobody's doing: the clock was set back. It must not lock anybody out.
-        odd = Q(spent_until__gt=seconds_ago(-MINUTE.total_seconds()))
-        rows = SendRate.objects.filter(Q(spent_until__lte=room) | odd, pk=user_id)
-        return rows, {"spent_until": Greatest(Least(F("spent_until"), room), db_now()) + each}
+        rows = SendRate.objects.filter(rates.has_room("spent_until", rate), pk=user_id)
+        return rows, {"spent_until": rates.moved_on("spent_until", rate)}
 
     return count
 
@@ -60,11 +48,4 @@ def _count(rate: int) -> Callable[[Any], int]:
 def _too_many(user_id: Any, rate: int) -> RateLimited:
     rows = SendRate.objects.filter(pk=user_id).annotate(now=db_now())
     spent_until, now = rows.values_list("spent_until", "now").get()
-    resets_at = spent_until - MINUTE + MINUTE / rate
-    seconds = max(1, math.ceil((resets_at - now).total_seconds()))
-    return RateLimited(
-        f"At most {rate} messages a minute can be sent. Send this one again in {seconds} s.",
-        window="minute",
-        resets_at=resets_at.isoformat().replace("+00:00", "Z"),
-        retry_after=seconds,
-    )
+    return rates.refusal(f"At most {rate} messages a minute can be sent.", spent_until, now, rate)

@@ -27,7 +27,8 @@ from copilot.models.session import SessionQuerySet
 from copilot.models.turn import live_turn_of
 from copilot.people import is_time_zone
 from copilot.providers.registry import UnknownModel, check_model
-from copilot.turns.begin import IN_PERSON, do_begin_turn, do_new_message, do_touch_session
+from copilot.turns.authority import is_owners
+from copilot.turns.begin import do_begin_turn, do_new_message, do_touch_session
 from copilot.turns.followups import due
 from copilot.turns.rate import do_count_send
 from copilot.turns.recover import do_take_over_if_orphaned
@@ -218,9 +219,15 @@ def do_accept(
     delivery: str,
     origin: str,
     files: Sequence[uuid.UUID] = (),
+    author: str = "",
+    standing: str = "",
     only_idle: bool = False,
 ) -> Accepted:
     """Accept a message that was checked, under the session's lock; without counting it.
+
+    Args:
+        author: what a bot's platform calls who wrote it.
+        standing: of a bot's message, how its writer stands to the session's owner (``Message.Standing``).
 
     Raises:
         Conflict: ``queue_full``, ``client_id_reused``, or ``session_busy`` with ``only_idle``.
@@ -239,7 +246,8 @@ def do_accept(
             f"{len(waiting)} messages are waiting already. Withdraw one, or wait for the answer.",
             code="queue_full",
         )
-    if "timezone" not in options and origin in IN_PERSON and (zone := _time_zone_of(session.user_id)[0]):
+    own = is_owners(origin, standing)
+    if own and "timezone" not in options and (zone := _time_zone_of(session.user_id)[0]):
         # Stored with the message, so that it is told the same in every later turn.
         options = {**options, "timezone": zone}
     message = do_new_message(
@@ -247,6 +255,8 @@ def do_accept(
         text,
         do_attach(session, files) if files else (),
         origin=origin,
+        author=author,
+        standing=standing,
         client_id=client_id,
         delivery=delivery,
         request_digest=digest,

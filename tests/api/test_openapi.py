@@ -47,6 +47,17 @@ OPERATIONS = [
     ("approval-log", "get", "200"),
     ("approval-rules", "get", "200"),
     ("approval-rules/{rule_id}", "delete", "204"),
+    ("links", "get", "200"),
+    ("links/{link_id}", "patch", "200"),
+    ("links/{link_id}", "delete", "204"),
+    ("link-tokens/{token}", "get", "200"),
+    ("link-tokens/{token}/confirm", "post", "200"),
+]
+#: The same for bots.
+BOT_OPERATIONS = [
+    ("bot/links/resolve", "post", "200"),
+    ("bot/link-tokens", "post", "201"),
+    ("bot/link-tokens/{token}", "get", "200"),
 ]
 
 
@@ -59,13 +70,18 @@ def test_the_document_is_valid(document: Any) -> None:
     validate_schema(document)
 
 
-@pytest.mark.parametrize(("path", "method", "status"), OPERATIONS)
+@pytest.mark.parametrize(("path", "method", "status"), [*OPERATIONS, *BOT_OPERATIONS])
 def test_an_operation_has_examples_and_error_codes(document: Any, path: str, method: str, status: str) -> None:
     operation = document["paths"][f"/api/v1/{path}"][method]
     assert operation["summary"]
-    assert {"key", "session"} <= {name for scheme in operation["security"] for name in scheme}
+    schemes = {name for scheme in operation["security"] for name in scheme}
     responses = operation["responses"]
-    assert {status, "401", "403"} <= set(responses)
+    if path.startswith("bot/"):
+        assert schemes == {"bot"}
+        assert {status, "401"} <= set(responses)
+    else:
+        assert {"key", "session"} <= schemes
+        assert {status, "401", "403"} <= set(responses)
     for answered, response in responses.items():
         if answered == "204":
             continue
@@ -81,17 +97,14 @@ def test_an_operation_has_examples_and_error_codes(document: Any, path: str, met
 
 
 def test_every_operation_here_is_listed_above(document: Any) -> None:
-    ours = (
-        *("sessions", "messages", "turns", "models", "files", "presets", "approval-log", "approval-rules"),
-        *("openai", "ui"),
-    )
+    ours = {path.split("/")[0] for path, *_ in [*OPERATIONS, *BOT_OPERATIONS]}
     listed = {
         (path.removeprefix("/api/v1/"), method)
         for path, methods in document["paths"].items()
         for method in methods
         if path.removeprefix("/api/v1/").split("/")[0] in ours
     }
-    assert listed == {(path, method) for path, method, _ in OPERATIONS}
+    assert listed == {(path, method) for path, method, _ in [*OPERATIONS, *BOT_OPERATIONS]}
 
 
 @pytest.mark.parametrize(
@@ -122,6 +135,12 @@ def test_every_operation_here_is_listed_above(document: Any) -> None:
         ("turns/{turn_id}/events", "get", "400", {"invalid"}),
         ("turns/{turn_id}/cancel", "post", "404", {"not_found"}),
         ("approval-rules/{rule_id}", "delete", "404", {"not_found"}),
+        ("link-tokens/{token}", "get", "410", {"token_used"}),
+        ("link-tokens/{token}/confirm", "post", "400", {"invalid", "unknown_field", "wrong_kind"}),
+        ("link-tokens/{token}/confirm", "post", "409", {"already_linked"}),
+        ("bot/link-tokens", "post", "409", {"already_linked"}),
+        ("bot/link-tokens", "post", "429", {"rate_limited"}),
+        ("bot/link-tokens/{token}", "get", "404", {"not_found"}),
         ("files", "post", "413", {"file_too_large"}),
         ("openai/models/{model_id}", "get", "404", {"unknown_model"}),
         ("openai/chat/completions", "post", "429", {"rate_limited", "quota"}),

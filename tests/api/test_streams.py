@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.test import AsyncClient
 
-from chat.api import watch
 from common.db import db
+from copilot import serving
 from copilot.events import follow as following
 from copilot.models import Session, Turn, TurnEvent, User
 from tests.api.conftest import append_events, end_turn
@@ -185,7 +185,7 @@ async def test_silence_is_filled_with_comments_and_transient_chunks_have_no_id(
         yield following.Event(None, {"type": "data-metering", "data": {}, "transient": True})
         yield following.Event(after + 1, {"type": "finish"})
 
-    monkeypatch.setattr(watch, "follow", told)
+    monkeypatch.setattr(serving, "follow", told)
     _, body = await sse(async_client, turn)
     assert body == (
         ": heartbeat\n\n"
@@ -202,7 +202,7 @@ async def test_a_broken_stream_ends_in_good_order(
         yield following.Event(1, {"type": "start-step"})
         raise RuntimeError("the database is on fire")
 
-    monkeypatch.setattr(watch, "follow", breaks)
+    monkeypatch.setattr(serving, "follow", breaks)
     _, body = await sse(async_client, turn)
     assert events_of(body) == [("1", '{"type":"start-step"}'), ("", "[DONE]")]
     assert "stream broke" in caplog.text
@@ -232,8 +232,8 @@ async def test_a_stream_ends_when_the_caller_may_not_read_it_any_more(
         yield following.Beat()
         yield following.Event(2, {"type": "text-start", "id": "secret"})
 
-    monkeypatch.setattr(watch, "follow", told)
-    monkeypatch.setattr(watch, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(serving, "follow", told)
+    monkeypatch.setattr(serving, "CHECK_SECONDS", 0.0)
     _, body = await sse(async_client, turn)
     assert events_of(body) == [("1", '{"type":"start-step"}'), ("", "[DONE]")]
 
@@ -250,7 +250,7 @@ async def test_a_client_that_goes_away_leaves_no_follower(
         finally:
             closed.set()
 
-    monkeypatch.setattr(watch, "follow", told)
+    monkeypatch.setattr(serving, "follow", told)
     response = await async_client.get(f"/api/v1/turns/{turn.id}/stream")
     pieces = aiter(response.streaming_content)
     assert await anext(pieces) == b'id: 1\ndata: {"type":"start-step"}\n\n'

@@ -146,8 +146,8 @@ def test_an_inbox_costs_the_same_whatever_waits(
 ) -> None:
     for _ in range(count):
         waits(make_session(user))
-    # Login session, user; actions, titles of their sessions; how much waits, list of sessions.
-    with django_assert_num_queries(6):
+    # Login session, user; actions, titles of their sessions; how much waits, list of sessions, new links.
+    with django_assert_num_queries(7):
         page.get(reverse("approvals"))
 
 

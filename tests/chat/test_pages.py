@@ -268,8 +268,8 @@ def test_a_page_costs_the_same_whatever_its_length(
     for number in range(20):
         say(session, "assistant", text(str(number)), turn=ended(session, "completed", "stop"))
         create_session(user=session.user, title=str(number))
-    # login session, user; session, messages, their turns, one that waits; how much waits, list of sessions
-    with django_assert_num_queries(8):
+    # login session, user; session, messages, their turns, one that waits; how much waits, sessions, new links
+    with django_assert_num_queries(9):
         page.get(address(session))
 
 
@@ -281,3 +281,22 @@ def test_sessions_are_grouped_by_the_day_of_their_last_activity(
     User.objects.filter(id=session.user_id).update(time_zone="No/Such_Zone")
     html = page.get(reverse("home")).content.decode()
     assert html.index("Today") < html.index("Recursion") < html.index("Old")
+
+
+# --- who wrote it -----------------------------------------------------------------------------
+
+
+def test_a_message_that_a_bot_sent_says_who_wrote_it(page: Client, session: Session) -> None:
+    message = say(session, "user", text("hello"))
+    Message.objects.filter(pk=message.pk).update(origin="bot", author=f"Bob {HOSTILE}")
+    drawn = page.get(address(session)).content.decode()
+    assert HOSTILE not in drawn
+    assert drawn.count("Bob &lt;script&gt;") == 2
+    assert '<bdi class="tag">Bob' in drawn
+
+
+def test_a_message_of_the_page_bears_no_name(page: Client, session: Session) -> None:
+    say(session, "user", text("hello"))
+    drawn = page.get(address(session)).content.decode()
+    assert '<h2 class="visually-hidden">You</h2>' in drawn
+    assert "<bdi" not in drawn

@@ -14,7 +14,6 @@ import pytest
 from common.db import db
 from common.errors import Invalid
 from copilot.mcp import client, listing
-from copilot.models import Turn
 from copilot.turns.cancel import cancel_turn
 from tests.approvals.asking import People
 from tests.factories import accept, make_session
@@ -144,11 +143,15 @@ async def test_turns_of_strangers_are_offered_none(crew: Crew, settings: Any) ->
     settings.MCP_SERVERS = {"probe": script("exit 3")}
     await db(listing.keep, "probe", listing.usable("probe", [{"name": "echo", "inputSchema": {}}]))
     await crew.hire()
-    for origin in (Turn.Origin.WEB, Turn.Origin.BOT):
-        await crew.say("/words 1", origin=origin)
-    own, strangers = ([spec.name for spec in request.tools] for request in crew.requests)
-    assert "mcp:probe:echo" in own
-    assert not [name for name in strangers if name.startswith("mcp:")]
+    for who in (
+        {},
+        {"origin": "bot", "standing": "owner"},
+        {"origin": "bot", "standing": "guest"},
+        {"origin": "bot"},
+    ):
+        await crew.say("/words 1", **who)
+    offered = [[spec.name for spec in request.tools if spec.name.startswith("mcp:")] for request in crew.requests]
+    assert offered == [["mcp:probe:echo"], ["mcp:probe:echo"], ["mcp:probe:echo"], []]
 
 
 async def test_a_strangers_message_in_the_middle_of_the_owners_turn_reaches_none(crew: Crew) -> None:

@@ -17,16 +17,26 @@ const CUT = {
 const DECLINED = "The model declined to answer this.";
 
 /** A message of a person, as the template draws it. */
-export function userArticle({ id, seq, turn, clientId, text, parts, pending }) {
+export function userArticle({ id, seq, turn, clientId, author, text, parts, pending }) {
   const article = element("article", "message user");
   const files = filesOf(parts).map(drawnFile);
-  article.append(element("h2", "visually-hidden", "You"), element("div", "part said", text), ...files, foot("user"));
+  article.append(...namedBy(author), element("div", "part said", text), ...files, foot("user"));
   if (id) article.dataset.id = id;
   if (seq) article.dataset.seq = seq;
   if (turn) article.dataset.turn = turn;
   if (clientId) article.dataset.clientId = clientId;
   if (pending) article.dataset.pending = "";
   return article;
+}
+
+/** The heading of a message of a person; with a name where a bot says who it is. */
+function namedBy(author) {
+  const heading = element("h2", "visually-hidden", author ? "" : "You");
+  if (!author) return [heading];
+  const byline = element("p", "byline");
+  heading.append(element("bdi", "", author));
+  byline.append(element("bdi", "tag", author));
+  return [heading, byline];
 }
 
 export function textOf(parts) {
@@ -65,9 +75,10 @@ export class LiveTurn {
 
   drawUser(message) {
     if (this.articles.has(message)) return;
-    const { id, seq, client_id: clientId, parts } = message.message;
+    const { id, seq, client_id: clientId, author, parts } = message.message;
     const known = this.transcript.find(id, clientId);
-    const article = known ?? userArticle({ id, seq, turn: this.fold.id, clientId, text: textOf(parts), parts });
+    const said = { id, seq, turn: this.fold.id, clientId, author, text: textOf(parts), parts };
+    const article = known ?? userArticle(said);
     article.removeAttribute("data-pending");
     this.articles.set(message, { article });
     this.transcript.append(article);

@@ -162,7 +162,8 @@ function onSnapshot(snapshot) {
 }
 
 function queuedItem(message) {
-  return { id: message.id, text: textOf(message.parts), files: filesOf(message.parts), held: Boolean(message.held) };
+  const { id, author, parts, held } = message;
+  return { id, author, text: textOf(parts), files: filesOf(parts), held: Boolean(held) };
 }
 
 function onEvent({ turn: id, seq, chunk }) {

@@ -196,7 +196,9 @@ export function drawQueue(root, items, { withdraw, deliver, waitsFor = "" }) {
 
 function queuedRow(item, withdraw, waitsFor) {
   const row = element("div", "queued");
-  row.append(element("span", "what", item.text), element("span", "why", waits(item, waitsFor)));
+  const what = element("span", "what", item.text);
+  if (item.author) what.prepend(element("bdi", "tag", item.author), " ");
+  row.append(what, element("span", "why", waits(item, waitsFor)));
   if (item.id) {
     const button = element("button", "button quiet-button", "Withdraw");
     button.type = "button";

@@ -74,6 +74,7 @@ class Message(Serializer):
     parts = serializers.ListField(child=serializers.DictField(), help_text="AI SDK UI message parts.")
     created_at = serializers.DateTimeField()
     client_id = _maybe(serializers.CharField)
+    author = _maybe(serializers.CharField, help_text="Who wrote it, where a bot says so.")
     position = _maybe(serializers.IntegerField, help_text="From 1; only while it waits.")
     held = _maybe(serializers.BooleanField, help_text="Waits for a person to say so; only while it waits.")
     branch = _maybe(
