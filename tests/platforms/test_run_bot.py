@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from linking.management.commands.run_bot import only_one
+from linking.management.commands.run_bot import Command, only_one
+from linking.platforms import telegram
+from linking.platforms.memory import Memory
 from tests.platforms.conftest import Bots
 from tests.platforms.holdfast_stand_in import HoldfastStandIn
 from tests.platforms.telegram_stand_in import TOKEN, TelegramStandIn
@@ -26,6 +28,13 @@ def test_all_that_is_missing_is_named(settings: Any, tmp_path: Path) -> None:
         "TELEGRAM_HOLDFAST_KEY: missing. See docs/platforms.md.",
         "TELEGRAM_TOKEN: missing. See docs/platforms.md.",
     ]
+
+
+async def test_a_key_that_holdfast_refuses_is_named(bots: Bots, settings: Any) -> None:
+    settings.HOLDFAST_URL = bots.holdfast_url
+    configured = {**bots.settings, "TELEGRAM_HOLDFAST_KEY": "hfb_another"}
+    with pytest.raises(CommandError, match="^TELEGRAM_HOLDFAST_KEY: Holdfast refuses it: This key is not known"):
+        await Command()._run(telegram, configured, "TELEGRAM_HOLDFAST_KEY", Memory())
 
 
 def test_two_on_one_file_are_one_too_many(tmp_path: Path) -> None:
