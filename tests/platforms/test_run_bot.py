@@ -33,8 +33,15 @@ def test_all_that_is_missing_is_named(settings: Any, tmp_path: Path) -> None:
 async def test_a_key_that_holdfast_refuses_is_named(bots: Bots, settings: Any) -> None:
     settings.HOLDFAST_URL = bots.holdfast_url
     configured = {**bots.settings, "TELEGRAM_HOLDFAST_KEY": "hfb_another"}
-    with pytest.raises(CommandError, match="^TELEGRAM_HOLDFAST_KEY: Holdfast refuses it: This key is not known"):
+    with pytest.raises(CommandError, match=r"^TELEGRAM_HOLDFAST_KEY: Holdfast refuses it: This key is not known"):
         await Command()._run(telegram, configured, "TELEGRAM_HOLDFAST_KEY", Memory())
+
+
+def test_an_address_that_is_none_is_named(settings: Any, tmp_path: Path) -> None:
+    settings.TELEGRAM_HOLDFAST_KEY = settings.TELEGRAM_TOKEN = "x"
+    settings.HOLDFAST_URL = "holdfast.example"
+    with pytest.raises(CommandError, match=r"^HOLDFAST_URL: expected an address"):
+        call_command("run_bot", "telegram", state=tmp_path / "telegram.json")
 
 
 def test_two_on_one_file_are_one_too_many(tmp_path: Path) -> None:

@@ -77,8 +77,10 @@ def read_settings(adapter: ModuleType, key_name: str) -> dict[str, str]:
     """Return the settings that an adapter reads, by name.
 
     Raises:
-        CommandError: some that it needs are missing; a line each.
+        CommandError: some that it needs are missing, or no address; a line each.
     """
+    if not settings.HOLDFAST_URL.startswith(("http://", "https://")):
+        raise CommandError("HOLDFAST_URL: expected an address such as https://holdfast.example.org.")
     required = (key_name, *adapter.REQUIRED)
     found = {name: str(getattr(settings, name)) for name in (*required, *adapter.OPTIONAL)}
     if missing := [name for name in required if not found[name]]:
