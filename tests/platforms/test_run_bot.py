@@ -52,6 +52,12 @@ def test_two_on_one_file_are_one_too_many(tmp_path: Path) -> None:
         pass
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bots").write_text("no folder")
+    with pytest.raises(CommandError, match="cannot be written"), only_one(tmp_path / "bots" / "telegram.json"):
+        pass
+
+
 async def test_no_line_of_the_log_tells_who_wrote_what(
     bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
