@@ -58,13 +58,13 @@ async def _receive(
     public_key = configured["DISCORD_PUBLIC_KEY"]
     webhook = Webhook(_key(public_key), events.answer) if public_key else None
     await events.begin()
-    conversations.resume()
+    resumed = conversations.resume()
     if webhook is None:
-        say("Connected to Discord; waiting for messages over its gateway.")
+        say(f"Connecting to Discord's gateway. {resumed} answers go on. Ctrl-C stops it.")
         await Gateway(configured["DISCORD_TOKEN"], events.find_gateway, events.take).run()
         return
     async with listening("DISCORD_WEBHOOK_LISTEN", configured["DISCORD_WEBHOOK_LISTEN"], webhook.take) as port:
-        say(f"Waiting for Discord's interactions on port {port}. Messages are not read this way, only commands.")
+        say(f"Commands and buttons, not messages, come to port {port}. {resumed} answers go on. Ctrl-C stops it.")
         await asyncio.Event().wait()
 
 

@@ -34,8 +34,14 @@ CLOSE_SECONDS = 2.0
 EVENT_MAX = 64 * 2**20
 #: Seconds before connecting again; doubled each time, up to the most, until a session stands.
 AGAIN_SECONDS, AGAIN_MAX = 1.0, 60.0
+#: So many connections in a row may come to nothing before the session is given up: its address may be gone.
+FAILURES_MAX = 3
 #: Seconds, at least and at most, before a session that Discord called invalid is begun anew.
 INVALID_SECONDS = (1.0, 5.0)
+
+
+#: What a connection breaks with, beside its own errors, and what is raised by messages of an unknown form.
+BROKEN = (PlatformError, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +86,19 @@ class Gateway:
         Raises:
             SetupError: Discord will not have this bot.
         """
-        pause = self._again_seconds
+        pause, failures = self._again_seconds, 0
         while True:
             self._stands = False
             try:
                 await self._connection()
             except ConnectionClosed as error:
                 self._closed(error.rcvd.code if error.rcvd else None)
-            except (PlatformError, WebSocketException, OSError, ValueError, LookupError, TypeError) as error:
+            except (*BROKEN, WebSocketException) as error:
                 logger.warning("no connection to the gateway: %s", type(error).__name__)
             pause = self._again_seconds if self._stands else min(pause * 2, AGAIN_MAX)
+            failures = 0 if self._stands else failures + 1
+            if failures >= FAILURES_MAX:
+                self._session = None
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
 
     def _closed(self, code: int | None) -> None:

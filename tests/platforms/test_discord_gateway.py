@@ -167,6 +167,25 @@ async def test_an_event_that_cannot_be_read_ends_nothing() -> None:
         assert discord.resumes == []
 
 
+async def test_a_session_whose_address_is_gone_is_begun_anew() -> None:
+    async with DiscordStandIn() as discord:
+        discord.resume_port = 9
+        async with listening(discord):
+            await discord.drop(4000)
+            await discord.until(lambda: len(discord.identifies) == 2)
+
+
+async def test_messages_of_an_unknown_form_end_nothing() -> None:
+    async with DiscordStandIn() as discord, listening(discord) as listener:
+        channel = discord.private(PERSON)
+        for session in discord.sessions.values():
+            assert session.socket
+            await session.socket.send_str("[1]")
+        await discord.until(lambda: discord.resumes)
+        await discord.say(channel, PERSON, "hello")
+        await heard(listener, "hello")
+
+
 async def test_leaving_ends_the_session_at_discord() -> None:
     async with DiscordStandIn() as discord:
         async with listening(discord):
