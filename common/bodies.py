@@ -28,15 +28,34 @@ def read_body(
         Invalid: malformed, not an object, unknown fields (``unknown_field``), wrong types.
         TooLarge: over ``BODY_MAX`` bytes.
     """
-    raw = request.read(BODY_MAX + 1)
+    raw = read_raw(request, most=BODY_MAX)
     # A form may have been read by the CSRF check: nothing is left of it, and that must not pass for "no wishes".
     if not raw and request.content_type != "multipart/form-data":
         return check(body, {}, partial=partial)
-    if len(raw) > BODY_MAX:
-        raise TooLarge(f"The request is larger than {BODY_MAX // 1024:,} KiB.")
+    return check(body, decode(request, raw), partial=partial)
+
+
+def read_raw(request: HttpRequest, *, most: int) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        TooLarge: over ``most`` bytes.
+    """
+    raw = request.read(most + 1)
+    if len(raw) > most:
+        raise TooLarge(f"The request is larger than {most // 1024:,} KiB.")
+    return raw
+
+
+def decode(request: HttpRequest, raw: bytes) -> Any:
+    """Decode the body of a request that says that it is JSON.
+
+    Raises:
+        Invalid: it says something else, or is malformed.
+    """
     if request.content_type != "application/json":
         raise Invalid("Send the body as JSON, with the header 'Content-Type: application/json'.")
-    return check(body, load_json(raw), partial=partial)
+    return load_json(raw)
 
 
 def check(body: type[serializers.Serializer[Any]], value: Any, *, partial: bool = False) -> dict[str, Any]:

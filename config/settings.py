@@ -179,6 +179,8 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {"LinkKindEnum": "linking.models.links.LinkKind"},
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "common.apidocs.tag_streams"],
     "PREPROCESSING_HOOKS": [
         "chat.api.schema.add_async_operations",
         "linking.api.turn_schema.add_async_operations",
@@ -255,6 +257,8 @@ EVENT_RETENTION_SECONDS = env.seconds("EVENT_RETENTION_SECONDS", 86400)
 WORKER_TURNS = env.number("WORKER_TURNS", 200, least=1)
 #: How long a link that a bot hands out can be confirmed.
 LINK_TOKEN_SECONDS = env.seconds("LINK_TOKEN_SECONDS", 1800, least=1)
+#: Whether webhooks may be at addresses that are not public, and at any port.
+WEBHOOK_LOCAL_ADDRESSES = env.flag("WEBHOOK_LOCAL_ADDRESSES", default=DEBUG)
 
 # --- tools ------------------------------------------------------------------------------------
 #: Where commands run: in bubblewrap, nowhere, or unprotected on this machine.

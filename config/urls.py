@@ -31,6 +31,7 @@ urlpatterns = [
     path("api/v1/", include(linking.urls.api_urlpatterns)),
     path("api/v1/", include("approvals.api.push_urls")),
     path("api/v1/", include("chat.api.urls")),
+    path("api/v1/", include("chat.ui.urls")),
     path("api/v1/", include("approvals.api.urls")),
     re_path(r"^api(/.*)?$", api_not_found),
     path("admin/", admin.site.urls),

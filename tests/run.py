@@ -31,7 +31,14 @@ _NAME = f"holdfast_{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 POSTGRES = os.environ.get("TEST_DATABASE_URL") or f"postgres://postgres@127.0.0.1:5432/{_NAME}"
 REDIS = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/15"
 CORPUS = Path(os.environ.get("HOLDFAST_CORPUS") or ROOT.parent / "shared" / "corpus")
-CORPUS_TESTS = ["tests/providers/recorded", "tests/common/test_redaction_corpus.py", "tests/platforms/corpus"]
+CORPUS_TESTS = [
+    "tests/providers/recorded",
+    "tests/common/test_redaction_corpus.py",
+    "tests/platforms/corpus",
+    "tests/ui/test_chunk_types.py",
+]
+NODE = ROOT / "tests" / "node"
+NODE_MIN = 20
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 ANSWER_SECONDS = 2
 NO_TESTS = 5  # pytest's exit code when it found nothing to run
@@ -113,6 +120,26 @@ def no_chromium() -> str:
     return "" if chromium() else "no Chromium found; install one, or name it in CHROMIUM"
 
 
+def pinned_packages() -> dict[str, str]:
+    """Return the version of each package of npm that the tests under Node name, by the name they give it."""
+    named = json.loads((NODE / "package.json").read_text())["dependencies"]
+    return {name: version.rpartition("@")[2] for name, version in named.items()}
+
+
+def no_node() -> str:
+    """Return why other people's front ends cannot run."""
+    if not (node := shutil.which("node")):
+        return f"no Node found; install {NODE_MIN} or newer, then 'npm install' in tests/node"
+    version = subprocess.run([node, "--version"], capture_output=True, check=False, text=True).stdout.strip()
+    if int(version.lstrip("v").partition(".")[0] or 0) < NODE_MIN:
+        return f"Node {version} is too old; install {NODE_MIN} or newer"
+    for name, version in pinned_packages().items():
+        installed = NODE / "node_modules" / name / "package.json"
+        if not installed.is_file() or json.loads(installed.read_text())["version"] != version:
+            return f"{name} {version} is not there; run 'npm install' in tests/node"
+    return ""
+
+
 def no_sandbox() -> str:
     """Return why commands cannot run in a sandbox here, or an empty string."""
     if not (bwrap := shutil.which("bwrap")):
@@ -127,8 +154,12 @@ def no_corpus() -> str:
     return "" if (CORPUS / "providers").is_dir() else "the recorded streams are not here; see HOLDFAST_CORPUS"
 
 
-_NO_CORPUS = [f"--ignore={path}" for path in CORPUS_TESTS]
-_PLAIN = ["-n", "2", *_NO_CORPUS]
+#: They take minutes by themselves.
+SCHEMA_TESTS = ["tests/schema"]
+_ELSEWHERE = [f"--ignore={path}" for path in [*CORPUS_TESTS, *SCHEMA_TESTS]]
+#: The tests that start no process.
+_HERE = "not process and not browser and not node and not sandbox"
+_PLAIN = ["-n", "2", *_ELSEWHERE]
 #: They touch neither database nor Redis: once is enough.
 _PURE = [
     "tests/platforms",
@@ -149,16 +180,18 @@ _PURE = [
     ),
 ]
 SETS = (
-    TestSet("embedded", [*_PLAIN, "-m", "not process and not browser and not sandbox and not scaled"], lambda: ""),
+    TestSet("embedded", [*_PLAIN, "-m", f"{_HERE} and not scaled"], lambda: ""),
     TestSet(
         "scaled",
-        [*_PLAIN, *(f"--ignore={path}" for path in _PURE), "-m", "not process and not browser and not sandbox"],
+        [*_PLAIN, *(f"--ignore={path}" for path in _PURE), "-m", _HERE],
         no_services,
         {"HOLDFAST_TEST_STACK": "scaled", "TEST_DATABASE_URL": POSTGRES, "TEST_REDIS_URL": REDIS},
     ),
-    TestSet("process", ["-n", "2", "--dist", "loadfile", "-m", "process", *_NO_CORPUS], lambda: ""),
-    TestSet("sandbox", ["-m", "sandbox", *_NO_CORPUS], no_sandbox),
-    TestSet("browser", ["-n", "2", "-m", "browser", *_NO_CORPUS], no_chromium, {"CHROMIUM": chromium()}),
+    TestSet("process", ["-n", "2", "--dist", "loadfile", "-m", "process", *_ELSEWHERE], lambda: ""),
+    TestSet("sandbox", ["-m", "sandbox", *_ELSEWHERE], no_sandbox),
+    TestSet("browser", ["-n", "2", "-m", "browser", *_ELSEWHERE], no_chromium, {"CHROMIUM": chromium()}),
+    TestSet("node", ["-n", "2", "-m", "node", *_ELSEWHERE], no_node),
+    TestSet("schema", ["-n", "2", *SCHEMA_TESTS], lambda: ""),
     TestSet("corpus", ["-n", "2", *CORPUS_TESTS], no_corpus, {"HOLDFAST_CORPUS": str(CORPUS)}),
 )
 

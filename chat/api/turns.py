@@ -43,16 +43,17 @@ async def cancel_in_session_view(request: HttpRequest, session_id: str, *, calle
     body = read_body(CancelBody, request)
     if as_uuid(session_id) is None:
         raise NotFound
-    return await _cancel(caller, session_id=session_id, turn_id=body.get("turn"))
+    return await cancelled(caller, session_id=session_id, turn_id=body.get("turn"))
 
 
 @api_view_async(methods=("POST",))
 async def cancel_turn_view(request: HttpRequest, turn_id: str, *, caller: Caller) -> JsonResponse:
     """Stop this turn and no other."""
     read_body(Body, request)
-    return await _cancel(caller, turn_id=turn_id)
+    return await cancelled(caller, turn_id=turn_id)
 
 
-async def _cancel(caller: Caller, *, session_id: str | None = None, turn_id: str | None = None) -> JsonResponse:
+async def cancelled(caller: Caller, *, session_id: str | None = None, turn_id: str | None = None) -> JsonResponse:
+    """Stop a session's live turn, or one turn, and answer with what became of it."""
     result = await cancel_turn(user=caller.user, session_id=session_id, turn_id=turn_id)
     return JsonResponse(objects.cancel_object(result))

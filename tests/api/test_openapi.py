@@ -30,10 +30,17 @@ OPERATIONS = [
     ("turns/{turn_id}/cancel", "post", "200"),
     ("turns/{turn_id}/events", "get", "200"),
     ("turns/{turn_id}/stream", "get", "200"),
+    ("ui/chat", "post", "200"),
+    ("ui/chat/{chat}/stream", "get", "200"),
+    ("ui/chat/{chat}/stop", "post", "200"),
     ("presets", "get", "200"),
     ("presets", "post", "201"),
     ("presets/{preset_id}", "delete", "204"),
     ("models", "get", "200"),
+    ("ui/ag-ui", "post", "200"),
+    ("openai/chat/completions", "post", "200"),
+    ("openai/models", "get", "200"),
+    ("openai/models/{model_id}", "get", "200"),
     ("files", "get", "200"),
     ("files", "post", "201"),
     ("files/{file_id}", "get", "200"),
@@ -51,6 +58,16 @@ BOT_OPERATIONS = [
     ("bot/links/resolve", "post", "200"),
     ("bot/link-tokens", "post", "201"),
     ("bot/link-tokens/{token}", "get", "200"),
+    ("bot/turns", "post", "202"),
+    ("bot/turns/{turn_id}", "get", "200"),
+    ("bot/turns/{turn_id}/cancel", "post", "200"),
+    ("bot/turns/{turn_id}/events", "get", "200"),
+    ("bot/turns/{turn_id}/stream", "get", "200"),
+    ("bot/approvals", "get", "200"),
+    ("bot/approvals/{action_id}/decide", "post", "200"),
+    ("bot/webhook", "get", "200"),
+    ("bot/webhook", "put", "201"),
+    ("bot/webhook", "delete", "204"),
 ]
 
 
@@ -117,6 +134,14 @@ def test_every_operation_here_is_listed_above(document: Any) -> None:
         ("messages/{message_id}/edit", "post", "409", {"session_busy", "stale", "client_id_reused"}),
         ("sessions/{session_id}/regenerate", "post", "409", {"session_busy", "stale", "client_id_reused"}),
         ("sessions/{session_id}/branch", "post", "409", {"session_busy", "stale"}),
+        ("ui/chat", "post", "400", {"invalid", "incomplete", "not_allowed", "refused_text"}),
+        (
+            "ui/chat",
+            "post",
+            "409",
+            {"session_busy", "client_id_reused", "already_decided", "expired", "stale"},
+        ),
+        ("ui/chat/{chat}/stop", "post", "404", {"not_found"}),
         ("turns/{turn_id}/events", "get", "400", {"invalid"}),
         ("turns/{turn_id}/cancel", "post", "404", {"not_found"}),
         ("approval-rules/{rule_id}", "delete", "404", {"not_found"}),
@@ -127,6 +152,8 @@ def test_every_operation_here_is_listed_above(document: Any) -> None:
         ("bot/link-tokens", "post", "429", {"rate_limited"}),
         ("bot/link-tokens/{token}", "get", "404", {"not_found"}),
         ("files", "post", "413", {"file_too_large"}),
+        ("openai/models/{model_id}", "get", "404", {"unknown_model"}),
+        ("openai/chat/completions", "post", "429", {"rate_limited", "quota"}),
         ("files", "post", "400", {"invalid", "unknown_field", "refused_text"}),
     ],
 )
@@ -135,6 +162,11 @@ def test_the_codes_are_those_that_are_answered(
 ) -> None:
     examples = document["paths"][f"/api/v1/{path}"][method]["responses"][status]["content"]["application/json"]
     assert {example["value"]["code"] for example in examples["examples"].values()} == codes
+
+
+@pytest.mark.parametrize(("path", "method"), [("ui/chat", "post"), ("ui/chat/{chat}/stream", "get")])
+def test_streams_are_tagged(document: Any, path: str, method: str) -> None:
+    assert "streams" in document["paths"][f"/api/v1/{path}"][method]["tags"]
 
 
 def test_the_body_of_a_message_is_described(document: Any) -> None:
