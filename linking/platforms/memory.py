@@ -68,15 +68,22 @@ class Memory:
             self.save()
 
     def save(self) -> None:
-        """Write everything down."""
+        """Write everything down. What cannot be written is known until the end of the process."""
         if self._path is None:
             return
+        try:
+            self._write(self._path)
+        except OSError as error:
+            # A full disk must not keep an answer from being shown.
+            log.warning("the adapter's file cannot be written", extra={"error": error.strerror})
+
+    def _write(self, path: Path) -> None:
         content = {"shown": [asdict(each) for each in self.shown.values()], "recent": list(self._recent)}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".new")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".new")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(content, file)
-        draft.replace(self._path)
+        draft.replace(path)
 
     def _read(self, path: Path) -> None:
         try:
