@@ -53,8 +53,9 @@ def tag_streams(result: dict[str, Any], generator: Any, request: Any, public: bo
     """
     for methods in result["paths"].values():
         for operation in methods.values():
-            if any("text/event-stream" in answer.get("content", {}) for answer in operation["responses"].values()):
-                operation["tags"].append("streams")
+            streams = any("text/event-stream" in one.get("content", {}) for one in operation["responses"].values())
+            if streams and "streams" not in operation["tags"]:
+                operation["tags"] = [*operation["tags"], "streams"]
     return result
 
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -17,6 +17,7 @@ from linking.platforms.following import Following
 from linking.platforms.inviting import Inviting
 from linking.platforms.memory import Memory, Shown
 from linking.platforms.pacing import Pace
+from linking.platforms.serving import Crew
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -56,10 +57,10 @@ class Conversations:
         self._holdfast = holdfast
         self._memory = memory
         self._pace = pace or Pace()
-        self._inviting = Inviting(platform, holdfast, self._tell, self._start)
+        self._crew = Crew()
+        self._inviting = Inviting(platform, holdfast, self._tell, self._crew.start)
         self._choices = deciding.Choices()
         self._followings: dict[str, Following] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         #: Whoever holds or waits for one keeps it alive.
         self._locks: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -71,16 +72,7 @@ class Conversations:
 
     async def close(self) -> None:
         """Stop showing; what runs goes on, and the next run shows it on."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
-    async def idle(self) -> None:
-        """Return when nothing is being shown any more."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        await self._crew.close()
 
     # --- messages ------------------------------------------------------------------------
 
@@ -174,7 +166,7 @@ class Conversations:
             self._followings[ahead[-1]].unread.add(accepted.message)
         else:
             # The turn that it waits for began elsewhere, so nobody here will see which one comes next.
-            self._start(self._look(incoming, again))
+            self._crew.start(self._look(incoming, again))
 
     async def _look(self, incoming: Incoming, again: Callable[[], Awaitable[Accepted]]) -> None:
         """Ask after a message that waits until it has a turn, and show that."""
@@ -232,7 +224,7 @@ class Conversations:
     def _follow(self, shown: Shown) -> None:
         following = Following(self._platform, self._holdfast, self._memory, self._pace, shown)
         self._followings[shown.turn] = following
-        self._start(self._show(shown, following))
+        self._crew.start(self._show(shown, following))
 
     async def _show(self, shown: Shown, following: Following) -> None:
         """Show a turn to its end, then the one that follows from what came meanwhile."""
@@ -251,7 +243,7 @@ class Conversations:
 
     def _tell(self, to: Incoming, text: str) -> None:
         """Tell who wrote something. That may take its time: no other message waits for it."""
-        self._start(self._told(to, text))
+        self._crew.start(self._told(to, text))
 
     async def _told(self, to: Incoming, text: str) -> None:
         for tries in range(TRIES):
@@ -265,16 +257,6 @@ class Conversations:
                 break_off = {"platform": self._platform.name, "error": str(error)}
                 return log.info("a reply was refused", extra=break_off)
         return None
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("showing a turn failed", exc_info=error, extra={"platform": self._platform.name})
 
     # --- decisions -----------------------------------------------------------------------
 

@@ -25,10 +25,11 @@ from linking.platforms.client import Holdfast, Unreachable
 from linking.platforms.conversation import Conversations
 from linking.platforms.memory import Memory
 from linking.platforms.pacing import Pace
+from linking.platforms.serving import listening
 from linking.platforms.splitting import Size, utf16
 from linking.platforms.telegram_markup import LENGTH_MAX, to_html
 from linking.platforms.telegram_updates import KINDS, Bot, read_update
-from linking.platforms.telegram_webhook import listening
+from linking.platforms.telegram_webhook import taking
 from linking.platforms.telegram_wire import BadMarkup, BadToken, Moved, NotModified, Wire
 
 REQUIRED = ("TELEGRAM_TOKEN",)
@@ -42,6 +43,8 @@ OVERALL_SECONDS = 0.04
 BURST = 10
 #: How long an unanswered call for updates stays open, in seconds.
 POLL_SECONDS = 50
+#: How long an adapter that was told to stop waits for Telegram, in seconds.
+GOODBYE_SECONDS = 3.0
 #: Seconds before updates are asked for again when that failed: the first time, and at most.
 AGAIN_SECONDS = 1.0
 AGAIN_MAX_SECONDS = 60.0
@@ -209,8 +212,9 @@ class Receiver:
                 if await _unless(stop, taken) is not None:
                     offset = max(update["update_id"] for update in updates) + 1
         if offset:
-            with suppress(PlatformError):  # else they come again, and are known
-                await self._wire.call("getUpdates", {"offset": offset, "timeout": 0, "limit": 1})
+            with suppress(PlatformError, TimeoutError):  # else they come again, and are known
+                async with asyncio.timeout(GOODBYE_SECONDS):
+                    await self._wire.call("getUpdates", {"offset": offset, "timeout": 0, "limit": 1})
 
     async def _take_safely(self, update: Any) -> None:
         """One update that cannot be dealt with must not keep all others from coming."""
@@ -261,7 +265,8 @@ async def serve(
         try:
             resumed = conversations.resume()
             if address:
-                async with listening(configured["TELEGRAM_WEBHOOK_LISTEN"], secret, receiver.take) as port:
+                where = configured["TELEGRAM_WEBHOOK_LISTEN"]
+                async with listening("TELEGRAM_WEBHOOK_LISTEN", where, taking(secret, receiver.take)) as port:
                     await _set_webhook(wire, address, secret)
                     say(f"@{bot.username} gets updates on port {port}. {resumed} answers go on. Ctrl-C stops it.")
                     await stop.wait()

@@ -6,19 +6,14 @@ import asyncio
 import hmac
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from aiohttp import web
-
-from linking.platforms.base import SetupError
 from linking.platforms.client import Unreachable
+from linking.platforms.serving import Answer, Handle
 
 log = logging.getLogger(__name__)
 
-#: Bytes of an update; Telegram's are far smaller.
-BODY_MAX = 1_000_000
 #: Seconds that an update may wait for Holdfast before Telegram is told to deliver it again.
 PATIENCE_SECONDS = 20.0
 HEADER = "X-Telegram-Bot-Api-Secret-Token"
@@ -35,49 +30,27 @@ def is_telegram(secret: str, header: str | None) -> bool:
     return bool(header) and hmac.compare_digest(secret.encode(), (header or "").encode("utf-8", "surrogateescape"))
 
 
-def application(secret: str, take: Take) -> web.Application:
-    """Return the server that takes updates, at any path.
+def taking(secret: str, take: Take) -> Handle:
+    """Return what answers Telegram's requests.
 
     It answers 200 also to what it cannot read, because Telegram would deliver that again and again.
     """
 
-    async def receive(request: web.Request) -> web.Response:
-        if not is_telegram(secret, request.headers.get(HEADER)):
-            return web.Response(status=403)
+    async def handle(headers: Mapping[str, str], body: bytes) -> Answer:
+        if not is_telegram(secret, headers.get(HEADER)):
+            return Answer(403)
         try:
-            update = json.loads(await request.read())
-        except ValueError:
-            return web.Response()
+            update = json.loads(body)
+        except (ValueError, RecursionError):
+            return Answer(200)
         # Not cut off when Telegram hangs up: a message that was taken half would come again.
-        taking = asyncio.ensure_future(take(update, patience=PATIENCE_SECONDS))
+        taken = asyncio.ensure_future(take(update, patience=PATIENCE_SECONDS))
         try:
-            await asyncio.shield(taking)
+            await asyncio.shield(taken)
         except Unreachable:
-            return web.Response(status=503)
+            return Answer(503)
         except Exception:
             log.exception("an update was left out", extra={"platform": "telegram"})
-        return web.Response()
+        return Answer(200)
 
-    app = web.Application(client_max_size=BODY_MAX)
-    app.router.add_post("/{path:.*}", receive)
-    return app
-
-
-@asynccontextmanager
-async def listening(address: str, secret: str, take: Take) -> AsyncIterator[int]:
-    """Listen on ``host:port`` and give the port, which is chosen by the system for 0.
-
-    Raises:
-        SetupError: it is no address to listen on.
-    """
-    host, _, port = address.rpartition(":")
-    runner = web.AppRunner(application(secret, take), access_log=None)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host.strip("[]") or "127.0.0.1", int(port)).start()
-        except (OSError, ValueError, OverflowError) as error:
-            raise SetupError("TELEGRAM_WEBHOOK_LISTEN", f"cannot listen on {address}: {error}.") from error
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
+    return handle

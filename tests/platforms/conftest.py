@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,8 @@ from tests.platforms.telegram_stand_in import TOKEN, TelegramStandIn
 #: Seconds between two writes in a private chat and in a group: as far below the stand-in's limits as the real ones
 #: are below Telegram's.
 APART = (0.036, 0.055)
+#: The Telegram id of ``ada``.
+ADA = 1001
 
 
 class Bots:
@@ -86,6 +89,13 @@ async def holdfast() -> AsyncIterator[HoldfastStandIn]:
     stand_in = HoldfastStandIn()
     async with serving(stand_in.application()) as stand_in.url:
         yield stand_in
+
+
+@pytest.fixture
+def ada(chats: TelegramStandIn, holdfast: HoldfastStandIn) -> dict[str, Any]:
+    """A person whose private chat is linked."""
+    holdfast.link("user", ADA)
+    return chats.person(ADA, "Ada")
 
 
 @pytest.fixture

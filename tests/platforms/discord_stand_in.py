@@ -133,7 +133,7 @@ class DiscordStandIn:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for session in self.sessions.values():
+        for session in list(self.sessions.values()):
             if session.socket is not None and not session.socket.closed:
                 await session.socket.close(code=WSCloseCode.GOING_AWAY)
         await self._runner.cleanup()
@@ -231,19 +231,19 @@ class DiscordStandIn:
 
     async def event(self, name: str, data: Object) -> None:
         """Send an event to every session; one that is away gets it when it resumes."""
-        for session in self.sessions.values():
+        for session in list(self.sessions.values()):
             await self._dispatch(session, name, data)
 
     async def drop(self, code: int) -> None:
         """Close every connection."""
-        for session in self.sessions.values():
+        for session in list(self.sessions.values()):
             if session.socket is not None:
                 socket, session.socket = session.socket, None
                 await socket.close(code=code)
 
     async def tell(self, op: int, data: Any = None) -> None:
         """Send something that is no event over every connection."""
-        for session in self.sessions.values():
+        for session in list(self.sessions.values()):
             if session.socket is not None:
                 await session.socket.send_json({"op": op, "d": data, "s": None, "t": None})
 

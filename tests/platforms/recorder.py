@@ -16,6 +16,7 @@ class Recorder:
     name: str = "recorder"
     size: Size = field(default_factory=lambda: Size(100))
     typing_seconds: float = 0.0
+    has_replies: bool = True
     texts: dict[str, str] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -35,6 +35,17 @@ _PIECES = st.sampled_from(
         "\r\n",
     ]
 )
+_LINES = st.sampled_from(
+    [
+        "```python\n",
+        "```\n",
+        "x = 1\n",
+        "\n",
+        "words of a line that is longer than most\n",
+        "**strong**\n",
+        "`code` and [a](b)\n",
+    ]
+)
 TEXTS = st.lists(_PIECES | st.text(max_size=8), max_size=60).map("".join)
 
 
@@ -56,6 +67,17 @@ def test_what_was_written_stays_as_the_text_grows(text: str, limit: int, step: i
         pieces = [piece.text for piece in split(text[:end], Size(limit))]
         # Before the end a fence may turn out to be none; only what was cut under the same reading must stay.
         if before and "```" not in text and "~~~" not in text:
+            assert pieces[: len(before) - 1] == before[:-1]
+        before = pieces
+
+
+@settings(max_examples=80, deadline=None)
+@given(lines=st.lists(_LINES, max_size=40), limit=st.integers(40, 90))
+def test_what_was_written_stays_as_code_grows_line_by_line(lines: list[str], limit: int) -> None:
+    before: list[str] = []
+    for end in range(len(lines) + 1):
+        pieces = [piece.shown for piece in split("".join(lines[:end]), Size(limit))]
+        if before:
             assert pieces[: len(before) - 1] == before[:-1]
         before = pieces
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
-from tests.platforms.conftest import Bots
+from tests.platforms.conftest import ADA, Bots
 from tests.platforms.holdfast_stand_in import HoldfastStandIn
 from tests.platforms.telegram_stand_in import TelegramStandIn
 
-ADA, GRACE = 1001, 1002
+GRACE = 1002
 GROUP = -100200
 
 
@@ -34,10 +35,8 @@ async def test_a_stranger_gets_a_link_in_private_and_then_answers(
 
 
 async def test_an_answer_grows_in_one_message(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     await chats.writes(ada, "count")
     turn = await holdfast.turn()
     await turn.emit({"type": "text-start", "id": "t"}, {"type": "text-delta", "id": "t", "delta": "one"})
@@ -52,10 +51,8 @@ async def test_an_answer_grows_in_one_message(
 
 
 async def test_a_long_answer_becomes_messages_that_are_each_whole(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     await chats.writes(ada, "code please")
     turn = await holdfast.turn()
     lines = [f"print({n})  # 😀 & <tags> of line {n}" for n in range(500)]
@@ -69,11 +66,9 @@ async def test_a_long_answer_becomes_messages_that_are_each_whole(
 
 
 async def test_the_last_edit_has_the_whole_text_although_telegram_slows_it_down(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
     chats.limits["private"] = (3, 0.4)
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     await chats.writes(ada, "/ask count")
     turn = await holdfast.turn()
     for n in range(60):
@@ -88,11 +83,9 @@ async def test_the_last_edit_has_the_whole_text_although_telegram_slows_it_down(
 
 
 async def test_markup_that_telegram_refuses_is_shown_as_plain_text(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
     chats.refuses_markup = True
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     await chats.writes(ada, "hello")
     turn = await holdfast.turn()
     await turn.says("**Hello** <you> & all")
@@ -193,10 +186,8 @@ def _request(call: str, name: str, **arguments: object) -> dict[str, object]:
 
 
 async def test_an_approval_is_decided_by_a_button(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     await chats.writes(ada, "note it")
     turn = await holdfast.turn()
     await turn.says("I will.")
@@ -255,9 +246,9 @@ async def test_buttons_that_are_over_or_made_up_are_answered_too(
     assert set(chats.answered.values()) == {"This is over: it was decided, or its time ran out."}
 
 
-async def test_a_question_takes_a_button(bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
+async def test_a_question_takes_a_button(
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
+) -> None:
     await chats.writes(ada, "paint it")
     turn = await holdfast.turn()
     await turn.asks("ask_user_question", question="Which colour?", options=["red", "blue " * 20])
@@ -290,10 +281,8 @@ async def test_a_question_takes_a_reply_and_in_a_group_nothing_but_a_reply(
 
 
 async def test_in_private_any_message_answers_a_question(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     await chats.writes(ada, "paint it")
     turn = await holdfast.turn()
     await turn.asks("ask_user_question", question="Which colour?")
@@ -304,10 +293,8 @@ async def test_in_private_any_message_answers_a_question(
 
 
 async def test_a_bot_without_the_right_to_decide_says_so(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     holdfast.may_approve = False
     await chats.writes(ada, "note it")
     turn = await holdfast.turn()
@@ -317,9 +304,9 @@ async def test_a_bot_without_the_right_to_decide_says_so(
     assert "Decide in Holdfast" in chats.answered[press]
 
 
-async def test_stop_ends_what_runs(bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
+async def test_stop_ends_what_runs(
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
+) -> None:
     await chats.writes(ada, "/stop")
     await chats.says(ADA, "Nothing runs here")
     await chats.writes(ada, "go on for ever")
@@ -332,10 +319,8 @@ async def test_stop_ends_what_runs(bot: Bots, chats: TelegramStandIn, holdfast: 
 
 
 async def test_a_message_to_a_busy_chat_is_answered_below_itself(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     await chats.writes(ada, "first")
     turn = await holdfast.turn()
     await turn.says("An answer.")
@@ -351,10 +336,8 @@ async def test_a_message_to_a_busy_chat_is_answered_below_itself(
 
 
 async def test_what_came_meanwhile_becomes_the_next_turn(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     await chats.writes(ada, "first")
     turn = await holdfast.turn()
     await chats.writes(ada, "second")
@@ -368,10 +351,8 @@ async def test_what_came_meanwhile_becomes_the_next_turn(
 
 
 async def test_what_is_held_back_after_a_stop_is_said(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     await chats.writes(ada, "first")
     turn = await holdfast.turn()
     await chats.writes(ada, "second")
@@ -381,10 +362,8 @@ async def test_what_is_held_back_after_a_stop_is_said(
 
 
 async def test_a_turn_that_began_elsewhere_does_not_keep_an_answer_from_being_shown(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     elsewhere = holdfast.begin(("user", str(ADA), ""))
     await chats.writes(ada, "hello")
     await chats.says(ADA, "Noted")
@@ -396,10 +375,8 @@ async def test_a_turn_that_began_elsewhere_does_not_keep_an_answer_from_being_sh
 
 
 async def test_files_are_declined_and_captions_taken(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     await chats.writes(ada, "", voice={"file_id": "v"})
     await chats.says(ADA, "I cannot read files here")
     assert holdfast.sent == []
@@ -408,9 +385,9 @@ async def test_files_are_declined_and_captions_taken(
     assert holdfast.sent[0]["text"] == "what is this?"
 
 
-async def test_failures_are_told_in_words(bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
+async def test_failures_are_told_in_words(
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
+) -> None:
     await chats.writes(ada, "x" * 65_000)
     await chats.says(ADA, "At most 64,000 characters.")
     await chats.writes(ada, "hello")
@@ -422,10 +399,8 @@ async def test_failures_are_told_in_words(bot: Bots, chats: TelegramStandIn, hol
 
 
 async def test_what_a_rollback_took_back_is_gone(
-    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     await chats.writes(ada, "hello")
     turn = await holdfast.turn()
     kept = await turn.emit({"type": "start", "messageId": "m"})

@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from linking.platforms.base import Place, SetupError
 from linking.platforms.memory import RECENT, Memory, Shown
-from tests.platforms.conftest import Bots
+from tests.platforms.conftest import ADA, Bots
 from tests.platforms.holdfast_stand_in import HoldfastStandIn
 from tests.platforms.telegram_stand_in import TelegramStandIn
 
-ADA = 1001
-
 
 async def test_an_answer_goes_on_in_the_same_message_after_a_restart(
-    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     async with bots.running():
         await chats.writes(ada, "tell me")
         turn = await holdfast.turn()
@@ -39,10 +36,8 @@ async def test_an_answer_goes_on_in_the_same_message_after_a_restart(
 
 
 async def test_an_approval_is_asked_once_and_its_button_works_after_a_restart(
-    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     request = {
         "tool_call_id": "c1",
         "name": "demo_note",
@@ -64,10 +59,8 @@ async def test_an_approval_is_asked_once_and_its_button_works_after_a_restart(
 
 
 async def test_a_message_is_confirmed_only_once_holdfast_has_it(
-    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     holdfast.down = True
     async with bots.running():
         await chats.writes(ada, "hello")
@@ -87,10 +80,8 @@ async def test_a_message_is_confirmed_only_once_holdfast_has_it(
 
 @pytest.mark.parametrize("file_survives", [True, False], ids=["kept", "lost"])
 async def test_a_message_that_comes_twice_is_one_turn(
-    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, file_survives: bool
+    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any], file_survives: bool
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     async with bots.running():
         message = await chats.writes(ada, "hello")
         turn = await holdfast.turn()
@@ -117,10 +108,8 @@ async def test_a_bad_token_stops_the_start_with_one_line(bots: Bots) -> None:
 
 
 async def test_telegram_may_be_away_at_the_start_and_later(
-    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     chats.fails["getMe"] = [502, 502]
     chats.fails["getUpdates"] = [502, 409, 500]
     chats.fails["sendMessage"] = [500, 500]
@@ -137,10 +126,8 @@ async def test_telegram_may_be_away_at_the_start_and_later(
 
 
 async def test_holdfast_may_be_away_while_an_answer_is_shown(
-    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
 ) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
     async with bots.running():
         await chats.writes(ada, "hello")
         turn = await holdfast.turn()
@@ -155,9 +142,9 @@ async def test_holdfast_may_be_away_while_an_answer_is_shown(
         await chats.says(ADA, "lo!")
 
 
-async def test_an_unlinked_chat_is_told_so(bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn) -> None:
-    ada = chats.person(ADA, "Ada")
-    holdfast.link("user", ADA)
+async def test_an_unlinked_chat_is_told_so(
+    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
+) -> None:
     async with bots.running():
         await chats.writes(ada, "hello")
         turn = await holdfast.turn()

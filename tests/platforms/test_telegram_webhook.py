@@ -78,8 +78,9 @@ async def test_who_does_not_know_the_secret_is_refused(
         b'{"message": 1}',
         b'{"message": {"chat": []}}',
         b'{"callback_query": {}}',
+        b"[" * 99_999,
     ],
-    ids=["empty", "cut", "list", "null", "bytes", "number", "list-chat", "no-query"],
+    ids=["empty", "cut", "list", "null", "bytes", "number", "list-chat", "no-query", "deep"],
 )
 async def test_what_cannot_be_read_is_answered_all_the_same(
     address: str, http: aiohttp.ClientSession, body: bytes
