@@ -183,6 +183,17 @@ SPECTACULAR_SETTINGS = {
         "chat.api.schema.add_async_operations",
         "linking.api.turn_schema.add_async_operations",
     ],
+    # What generated clients call them: without names of their own they change when another one comes along.
+    "ENUM_NAME_OVERRIDES": {
+        "ApprovalKind": "approvals.models.Action.Kind",
+        "ApprovalStatus": "approvals.models.Action.Status",
+        "ApprovalEvent": "approvals.models.AuditEntry.Event",
+        "ChatTrigger": "chat.ui.request.TRIGGERS",
+        "InterruptStatus": "chat.agui.request.STATUSES",
+        "KeyScope": "common.auth.SCOPES",
+        "LinkKind": "linking.models.links.LinkKind.values",
+        "LinkTokenStatus": "linking.api.components.TOKEN_STATUSES",
+    },
 }
 
 # --- channels and celery ------------------------------------------------------------------

@@ -11,6 +11,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from chat.agui.request import STATUSES
 from chat.ui.request import ID_MAX
 from common.apidocs import errors
 from common.rest import ApiView
@@ -52,7 +53,7 @@ class ResumeEntry(serializers.Serializer[Any]):
     """What is answered to one interrupt."""
 
     interruptId = serializers.CharField()
-    status = serializers.ChoiceField(("resolved", "cancelled"))
+    status = serializers.ChoiceField(STATUSES)
     payload = serializers.JSONField(required=False, help_text="As the interrupt's `responseSchema` has it.")
 
 
