@@ -19,7 +19,14 @@ from approvals.decisions import SCOPES, CallDecision, Wish, check_wish, cleaned
 from approvals.models import Action, AuditEntry, Rule
 from approvals.objects import moment
 from approvals.rules import remember
-from approvals.signals import StaleAction, action_cancelled, action_decided, action_expired, action_locking
+from approvals.signals import (
+    StaleAction,
+    action_cancelled,
+    action_decided,
+    action_expired,
+    action_locking,
+    action_opened,
+)
 from common.db import db_now, seconds_ago, transact
 from common.errors import AppError, Busy, Conflict, NotFound
 from common.faults import reach
@@ -92,6 +99,7 @@ def open_action(
     )
     action.save(force_insert=True)
     action.refresh_from_db()
+    action_opened.send(Action, action=action)
     return action
 
 

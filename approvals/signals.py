@@ -22,6 +22,9 @@ action_expired = Signal()
 #: What ``action`` asked about does not matter any more, for ``reason``.
 action_cancelled = Signal()
 
+#: ``action`` was opened: somebody is asked. Sent in the transaction that opens it; nobody has to listen.
+action_opened = Signal()
+
 #: A page is about to show sessions to ``user``: receivers return, by id, what those of ``session_ids`` are called.
 naming_sessions = Signal()
 

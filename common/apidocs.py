@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema_field
 from rest_framework import serializers
 from rest_framework.views import APIView
 
@@ -26,6 +27,36 @@ class Error(serializers.Serializer[Any]):
         declared["fields"] = declared.pop("fields_")
         declared["fields"].source = None
         return declared
+
+
+class BodyExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Says of the bodies of requests that unknown fields are refused."""
+
+    target_class = "common.bodies.Body"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        """Return the schema of the body."""
+        schema: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**schema, "additionalProperties": False}
+
+
+@extend_schema_field(OpenApiTypes.BINARY)
+class FileContent(serializers.FileField):
+    """A file in a form; in answers, where this is not used, such a field would be an address."""
+
+
+def tag_streams(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Tag the operations that answer with server-sent events: a client that wants to be done can leave them out.
+
+    A postprocessing hook of drf-spectacular.
+    """
+    for methods in result["paths"].values():
+        for operation in methods.values():
+            streams = any("text/event-stream" in one.get("content", {}) for one in operation["responses"].values())
+            if streams and "streams" not in operation["tags"]:
+                operation["tags"] = [*operation["tags"], "streams"]
+    return result
 
 
 #: Every code that an operation here answers with: its status, and what it says.
@@ -105,12 +136,12 @@ def no_content() -> Responses:
 
 def errors(*codes: str, unsafe: bool = False) -> Responses:
     """The errors of an operation, beside those that every one has; ``unsafe``: it changes something."""
-    return _refused("not_authenticated", "scope", *(["csrf", "busy"] if unsafe else []), *codes)
+    return _refused("not_authenticated", "scope", "busy", *(["csrf"] if unsafe else []), *codes)
 
 
 def bot_errors(*codes: str, unsafe: bool = False) -> Responses:
     """The errors of an operation for bots, beside those that every one has."""
-    return _refused("not_authenticated", *(["rate_limited", "busy"] if unsafe else []), *codes)
+    return _refused("not_authenticated", "busy", *(["rate_limited"] if unsafe else []), *codes)
 
 
 def _refused(*every: str) -> Responses:

@@ -52,8 +52,11 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def check_url(url: str, *, schemes: tuple[str, ...] = ("http", "https")) -> URL:
+def check_url(url: str, *, schemes: tuple[str, ...] = ("http", "https"), local: bool = False) -> URL:
     """Return an address that may be asked, as far as can be told without resolving its name.
+
+    Args:
+        local: addresses that are not public and other ports may be asked too, as on a developer's machine.
 
     Raises:
         OutboundError: another scheme or port, a user name in it, or an address that is not public.
@@ -67,6 +70,8 @@ def check_url(url: str, *, schemes: tuple[str, ...] = ("http", "https")) -> URL:
         raise OutboundError(f"The address must begin with {' or '.join(schemes)}.")
     if parsed.user is not None or parsed.password is not None:
         raise OutboundError("The address must not hold a user name.")
+    if local:
+        return parsed
     if port not in PORTS:
         raise OutboundError(f"Only the ports {', '.join(map(str, sorted(PORTS)))} are reached.")
     if _is_ip(host) and not is_public(host):
@@ -82,14 +87,24 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-async def post(url: str, body: bytes, headers: Mapping[str, str], *, schemes: tuple[str, ...] = ("https",)) -> int:
+async def post(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    schemes: tuple[str, ...] = ("https",),
+    local: bool = False,
+) -> int:
     """Send ``body`` and return the status of the answer, whose body is not read.
+
+    Args:
+        local: as in ``check_url``.
 
     Raises:
         OutboundError: it must not be asked, or did not answer.
     """
-    async with _within_time(), _session() as session:
-        target = check_url(url, schemes=schemes)
+    async with _within_time(), _session(local=local) as session:
+        target = check_url(url, schemes=schemes, local=local)
         async with session.post(target, data=body, headers=headers, allow_redirects=False) as response:
             return response.status
 
@@ -154,9 +169,9 @@ async def _answer(response: aiohttp.ClientResponse, wants: Callable[[str], bool]
     )
 
 
-def _session() -> aiohttp.ClientSession:
-    """Return a client that keeps nothing, and connects to public addresses only."""
-    connector = aiohttp.TCPConnector(resolver=_PublicResolver(), ssl=TLS)
+def _session(*, local: bool = False) -> aiohttp.ClientSession:
+    """Return a client that keeps nothing, and connects to public addresses only, unless ``local``."""
+    connector = aiohttp.TCPConnector(resolver=None if local else _PublicResolver(), ssl=TLS)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 

@@ -18,6 +18,8 @@ from chat.routing import websocket_urlpatterns  # noqa: E402
 from common.body_limit import BodyLimit  # noqa: E402
 from common.checks import TAG  # noqa: E402
 from common.errors import Busy  # noqa: E402
+from common.garbage import spare_what_is_loaded  # noqa: E402
+from common.logs import hide_tokens_of_servers  # noqa: E402
 from config.checks import require_sound_settings  # noqa: E402
 from config.startup import require_secret_key  # noqa: E402
 from copilot.events import publish  # noqa: E402
@@ -25,6 +27,7 @@ from copilot.files import SIZE_MAX  # noqa: E402
 
 require_secret_key()
 require_sound_settings([TAG])
+hide_tokens_of_servers()
 
 
 class NamesLoop:
@@ -73,3 +76,4 @@ application = NamesLoop(
         {"http": SaysComeAgain(bounded), "websocket": AllowedOrigin(URLRouter(websocket_urlpatterns))}
     )
 )
+spare_what_is_loaded()

@@ -26,6 +26,7 @@ from common.errors import Busy
 from copilot.events.log import EventBatch, from_outside
 from copilot.files import delete_leftovers, delete_unsent
 from copilot.models import Message, Session, Turn, TurnEvent, Worker
+from copilot.signals import sweeping
 from copilot.turns import children
 from copilot.turns.begin import do_begin_turn
 from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed
@@ -271,6 +272,20 @@ def _unreached() -> int:
     return reach_due()
 
 
+def _elsewhere() -> int:
+    """What other apps look after."""
+    return _told(rarely=False)
+
+
+def _elsewhere_rarely() -> int:
+    """What other apps tidy up."""
+    return _told(rarely=True)
+
+
+def _told(*, rarely: bool) -> int:
+    return sum(int(count or 0) for _, count in sweeping.send(Rule, rarely=rarely))
+
+
 def _each(ids: Iterable[uuid.UUID], act: Callable[[uuid.UUID], bool]) -> int:
     """Act on each and count; one that cannot be settled must not keep the others waiting."""
     done = 0
@@ -327,6 +342,8 @@ RULES: tuple[Rule, ...] = (
     Rule(_leftover_events, every=60),
     Rule(_unsent_files, every=600),
     Rule(_leftover_contents, every=3600),
+    Rule(_elsewhere),
+    Rule(_elsewhere_rarely, every=600),
 )
 
 

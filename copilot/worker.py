@@ -17,7 +17,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from django.conf import settings
@@ -147,7 +147,11 @@ class Worker:
         """Do something that is no turn's, to its end or that of the process. From a task's thread."""
         if not self.stopping:
             with contextlib.suppress(CancelledError):
-                asyncio.run_coroutine_threadsafe(self._do_beside(work), self.loop).result()
+                self.begin_beside(work).result()
+
+    def begin_beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Future[None]:
+        """Begin something that is no turn's. From any thread but the loop's."""
+        return asyncio.run_coroutine_threadsafe(self._do_beside(work), self.loop)
 
     async def _do_beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         doing = asyncio.current_task()

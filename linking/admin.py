@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from common.errors import NotFound
+from linking import webhook_admin  # noqa: F401 - registers its pages
+from linking.admin_base import Looking
 from linking.bots import revoke_bot_key, switch_bot
 from linking.keys import revoke_key
+from linking.links import unlink
 from linking.models import Bot, BotKey, Link, LinkToken, PersonalKey, ServerLink, UserLink
 
 
-class _Looking(admin.ModelAdmin):  # type: ignore[type-arg] # not subscriptable at run time
-    """Nothing can be added, edited or deleted; what can be done is an action."""
-
-    show_full_result_count = False
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """All that is shown."""
-        return self.fields
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Rows are made by commands and by people's confirmations."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nothing can be edited."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """What is revoked or over stays, as the record that it existed."""
-        return False
-
-
 @admin.register(PersonalKey)
-class PersonalKeyAdmin(_Looking):
+class PersonalKeyAdmin(Looking):
     """Read-only; revocation is the one action."""
 
     list_display = ["prefix", "user", "label", "scopes", "created_at", "last_used_at", "revoked_at"]
@@ -65,7 +46,7 @@ class PersonalKeyAdmin(_Looking):
 
 
 @admin.register(Bot)
-class BotAdmin(_Looking):
+class BotAdmin(Looking):
     """Read-only; a bot can be switched off and on."""
 
     list_display = ["name", "platform", "created_at", "disabled_at"]
@@ -92,7 +73,7 @@ class BotAdmin(_Looking):
 
 
 @admin.register(BotKey)
-class BotKeyAdmin(_Looking):
+class BotKeyAdmin(Looking):
     """Read-only; revocation is the one action."""
 
     list_display = ["prefix", "bot", "scopes", "created_at", "last_used_at", "revoked_at"]
@@ -113,7 +94,7 @@ class BotKeyAdmin(_Looking):
         return bool(request.user.has_perm("linking.change_botkey"))
 
 
-class _LinkAdmin(_Looking):
+class _LinkAdmin(Looking):
     """Read-only, but for removing links; the owner can do so too."""
 
     list_display = ["__str__", "bot", "owner", "asked_by_name", "created_at"]
@@ -124,6 +105,16 @@ class _LinkAdmin(_Looking):
     def has_delete_permission(self, request: HttpRequest, obj: Link | None = None) -> bool:
         """Ask Django's own permission."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+    def delete_model(self, request: HttpRequest, obj: Link) -> None:
+        """Unlink as the owner would: what the bot asked for there is stopped."""
+        with suppress(NotFound):  # the owner was faster
+            unlink(user=obj.owner, link_id=obj.pk)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Link]) -> None:
+        """Unlink each of them."""
+        for link in queryset.select_related("owner"):
+            self.delete_model(request, link)
 
 
 @admin.register(ServerLink)
@@ -150,7 +141,7 @@ class UserLinkAdmin(_LinkAdmin):
 
 
 @admin.register(LinkToken)
-class LinkTokenAdmin(_Looking):
+class LinkTokenAdmin(Looking):
     """Read-only, without what a token or code could be found by."""
 
     list_display = ["created_at", "kind", "bot", "platform_name", "wrong_codes", "expires_at", "used_at"]

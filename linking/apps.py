@@ -9,5 +9,8 @@ class LinkingConfig(AppConfig):
     name = "linking"
 
     def ready(self) -> None:
-        """Register how the API document names the two ways to authenticate."""
+        """Register how the API document names the ways to authenticate, and listen to what bots are told."""
         import linking.schema  # noqa: F401
+        from linking.webhooks import events
+
+        events.connect()

@@ -13,6 +13,7 @@ from linking.api.bot_turns import (
 from linking.api.bots import LinkTokenStatusView, LinkTokensView, ResolveView
 from linking.api.links import ConfirmView, LinksView, LinkTokenView, LinkView
 from linking.api.people import KeyListView, KeyView, MeView
+from linking.api.webhooks import WebhookView
 from linking.converters import LinkTokenConverter
 from linking.link_pages import LinkPage, allow_personal_there, links, put_away, unlink_there
 from linking.views import LoginLinkView, PasswordLoginView, PostOnlyLogoutView
@@ -40,6 +41,7 @@ api_urlpatterns = [
     path("link-tokens/<link_token:token>/confirm", ConfirmView.as_view()),
     path("bot/links/resolve", ResolveView.as_view()),
     path("bot/link-tokens", LinkTokensView.as_view()),
+    path("bot/webhook", WebhookView.as_view()),
     path("bot/link-tokens/<link_token:token>", LinkTokenStatusView.as_view()),
     path("bot/turns", BotTurnsView.as_view()),
     path("bot/turns/<str:turn_id>", bot_turn_view),

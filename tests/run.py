@@ -31,7 +31,12 @@ _NAME = f"holdfast_{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 POSTGRES = os.environ.get("TEST_DATABASE_URL") or f"postgres://postgres@127.0.0.1:5432/{_NAME}"
 REDIS = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/15"
 CORPUS = Path(os.environ.get("HOLDFAST_CORPUS") or ROOT.parent / "shared" / "corpus")
-CORPUS_TESTS = ["tests/providers/recorded", "tests/common/test_redaction_corpus.py"]
+CORPUS_TESTS = [
+    "tests/providers/recorded",
+    "tests/common/test_redaction_corpus.py",
+    "tests/platforms/corpus",
+    "tests/ui/test_chunk_types.py",
+]
 NODE = ROOT / "tests" / "node"
 NODE_MIN = 20
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
@@ -149,12 +154,15 @@ def no_corpus() -> str:
     return "" if (CORPUS / "providers").is_dir() else "the recorded streams are not here; see HOLDFAST_CORPUS"
 
 
-_NO_CORPUS = [f"--ignore={path}" for path in CORPUS_TESTS]
+#: They take minutes by themselves.
+SCHEMA_TESTS = ["tests/schema"]
+_ELSEWHERE = [f"--ignore={path}" for path in [*CORPUS_TESTS, *SCHEMA_TESTS]]
 #: The tests that start no process.
 _HERE = "not process and not browser and not node and not sandbox"
-_PLAIN = ["-n", "2", *_NO_CORPUS]
+_PLAIN = ["-n", "2", *_ELSEWHERE]
 #: They touch neither database nor Redis: once is enough.
 _PURE = [
+    "tests/platforms",
     "tests/providers",
     "tests/tools",
     "tests/approvals/test_policy.py",
@@ -179,10 +187,11 @@ SETS = (
         no_services,
         {"HOLDFAST_TEST_STACK": "scaled", "TEST_DATABASE_URL": POSTGRES, "TEST_REDIS_URL": REDIS},
     ),
-    TestSet("process", ["-n", "2", "--dist", "loadfile", "-m", "process", *_NO_CORPUS], lambda: ""),
-    TestSet("sandbox", ["-m", "sandbox", *_NO_CORPUS], no_sandbox),
-    TestSet("browser", ["-n", "2", "-m", "browser", *_NO_CORPUS], no_chromium, {"CHROMIUM": chromium()}),
-    TestSet("node", ["-n", "2", "-m", "node", *_NO_CORPUS], no_node),
+    TestSet("process", ["-n", "2", "--dist", "loadfile", "-m", "process", *_ELSEWHERE], lambda: ""),
+    TestSet("sandbox", ["-m", "sandbox", *_ELSEWHERE], no_sandbox),
+    TestSet("browser", ["-n", "2", "-m", "browser", *_ELSEWHERE], no_chromium, {"CHROMIUM": chromium()}),
+    TestSet("node", ["-n", "2", "-m", "node", *_ELSEWHERE], no_node),
+    TestSet("schema", ["-n", "2", *SCHEMA_TESTS], lambda: ""),
     TestSet("corpus", ["-n", "2", *CORPUS_TESTS], no_corpus, {"HOLDFAST_CORPUS": str(CORPUS)}),
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 from approvals.decisions import Wish
 from approvals.models import Action
 from chat.agui.request import Answer
-from chat.ui.begin import approval_id
+from chat.ui.speech import approval_id
 from common.errors import AppError, invalid
 from common.ids import as_uuid
 

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from chat.api.parsing import words
 from chat.api.uploads import UploadHandler, read_upload
-from common.apidocs import created, errors, found, parameter
+from common.apidocs import FileContent, created, errors, found, parameter
 from common.auth import Caller, api_view_async
 from common.db import db
 from common.rest import ApiView, caller_of
@@ -72,7 +72,7 @@ class FilesView(ApiView):
         request={
             "multipart/form-data": inline_serializer(
                 "UploadBody",
-                {"file": serializers.FileField(), "session": serializers.UUIDField(required=False)},
+                {"file": FileContent(), "session": serializers.UUIDField(required=False)},
             )
         },
         responses=created(components.File, FILE)

@@ -17,8 +17,8 @@ from copilot.files import URL
 
 #: Characters of the ids that a front end chooses, for chats and messages.
 ID_MAX = 128
-#: Bytes of a request. A front end that sends more sends less with ``prepareSendMessagesRequest``.
-BODY_MAX = 8 * 1024 * 1024
+#: Bytes of a request. Decoding more would hold up everybody; a front end has ``prepareSendMessagesRequest``.
+BODY_MAX = 4 * 1024 * 1024
 TRIGGERS = ("submit-message", "regenerate-message")
 #: The address of a file here, on whatever host a front end reaches it, or its bare id.
 _FILE = re.compile(rf"(?:(?:https?://[^/]+)?{re.escape(URL)})?([0-9a-fA-F-]{{32,36}})")

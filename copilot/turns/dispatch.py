@@ -65,11 +65,16 @@ def send_title_task(session_id: uuid.UUID, *, again: bool) -> None:
     _send(TITLE_TASK, str(session_id), again)
 
 
+def send_hint(task: str) -> bool:
+    """Tell the workers that there is something to do for a task that finds it by itself; False: nobody heard."""
+    return _send(task)
+
+
 def _send(task: str, *args: Any) -> bool:
     try:
         current_app.send_task(task, args=list(args), ignore_result=True, retry=False)
     except (OperationalError, KombuError, OSError) as error:
-        about = {"task": task, "id": args[0], "error": repr(error)}
+        about = {"task": task, "id": args[0] if args else "", "error": repr(error)}
         logger.warning("dispatch failed", extra={"action": "dispatch_failed", **about})
         return False
     return True

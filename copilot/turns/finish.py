@@ -25,6 +25,7 @@ from copilot.models import Message, Session, Step, ToolCall, Turn
 from copilot.models.message import open_answer_of, queued_in
 from copilot.models.session import locked_session
 from copilot.models.tool_call import OPEN
+from copilot.signals import turn_ended
 from copilot.turns.begin import do_begin_turn, do_touch_session, do_unplace
 from copilot.turns.dispatch import dispatch_waiting_on_commit
 from copilot.turns.journal import journal
@@ -189,6 +190,7 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
     if ending.status == Turn.Status.COMPLETED:
         do_ask_for_title(session, turn)
     next_turn = _pass_on(session, turn, ending)
+    turn_ended.send(Turn, turn=turn, status=ending.status, outcome=ending.outcome, next_turn=next_turn)
     do_touch_session(session)
     dispatch_waiting_on_commit(turn.user_id)
     return next_turn

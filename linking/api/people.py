@@ -41,7 +41,7 @@ _ME = {
 
 def _refusals(**codes: str) -> dict[int, OpenApiResponse]:
     """Return the documented errors of a call: ``_refusals(e400="invalid")``, codes separated by spaces."""
-    known = {"e401": "not_authenticated", "e403": "csrf scope", **codes}
+    known = {"e401": "not_authenticated", "e403": "csrf scope", "e503": "busy", **codes}
     return {int(name[1:]): OpenApiResponse(Error, description=text) for name, text in known.items()}
 
 

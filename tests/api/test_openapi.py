@@ -60,6 +60,16 @@ BOT_OPERATIONS = [
     ("bot/links/resolve", "post", "200"),
     ("bot/link-tokens", "post", "201"),
     ("bot/link-tokens/{token}", "get", "200"),
+    ("bot/turns", "post", "202"),
+    ("bot/turns/{turn_id}", "get", "200"),
+    ("bot/turns/{turn_id}/cancel", "post", "200"),
+    ("bot/turns/{turn_id}/events", "get", "200"),
+    ("bot/turns/{turn_id}/stream", "get", "200"),
+    ("bot/approvals", "get", "200"),
+    ("bot/approvals/{action_id}/decide", "post", "200"),
+    ("bot/webhook", "get", "200"),
+    ("bot/webhook", "put", "201"),
+    ("bot/webhook", "delete", "204"),
 ]
 
 

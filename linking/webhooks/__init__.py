@@ -1,0 +1,1 @@
+"""Telling bots what happens, instead of being asked."""
