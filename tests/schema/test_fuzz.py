@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,6 @@ from hypothesis import strategies as st
 from schemathesis import checks
 from schemathesis.generation import GenerationMode
 
-from linking.bots import register_bot
-from linking.keys import issue_key
-from tests.approvals.reaching import keys_set
 from tests.schema.operations import STREAMS, document, operations
 from tests.schema.world import World, shown
 
@@ -39,34 +35,8 @@ CHECKS = checks.CHECKS.get_by_names(
 MODES = (GenerationMode.POSITIVE, GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 #: What uses things up also when it is refused.
 USED_UP = {"/api/v1/link-tokens/{token}/confirm"}
-__all__ = ["keys_set"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def world(make_user: Any, tmp_path: Path, settings: Any, keys_set: str) -> World:
-    settings.DATA_DIR = tmp_path
-    return World(make_user(username="ada"))
-
-
-@pytest.fixture
-def people(world: World, make_user: Any) -> dict[str, dict[str, str]]:
-    """Headers of everybody who may call; the owner of the world and their bot come last, as they change most."""
-    staff = make_user(username="operator", is_staff=True)
-    _, others = issue_key(user=make_user(username="grace"))
-    _, operators = issue_key(user=staff, scopes=["chat", "approve", "operator"])
-    _, own = issue_key(user=world.owner)
-    _, stranger = register_bot(name="stranger", platform="discord", scopes=["approve"])
-    keys = {
-        "nobody": "",
-        "other user": others,
-        "staff": operators,
-        "other bot": stranger,
-        "bot": world.bot_key,
-        "user": own,
-    }
-    return {who: {"Authorization": f"Bearer {key}"} if key else {} for who, key in keys.items()}
 
 
 def send_everything(operation: Any, world: World, people: dict[str, dict[str, str]]) -> Counter[Any]:
