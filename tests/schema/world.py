@@ -36,6 +36,7 @@ KNOWN = {
     "scope": "session",
     "scopes": ["chat"],
     "answer": LEFT_OUT,  # to what was not a question
+    "client_id": LEFT_OUT,  # a second one with another body would be refused
     "thread_id": "thread",
     "platform_user_id": "ada",
 }
