@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
+from channels.consumer import get_handler_name
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import InterfaceError, OperationalError
 
@@ -56,6 +57,13 @@ class Socket(AsyncWebsocketConsumer):
 
     async def take(self, frame: dict[str, Any]) -> None:
         """Act on a frame whose ``type`` is a string, or raise an AppError."""
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Take a message of the server's.
+
+        Channels would send a thread before each to look for old database connections: sockets have none.
+        """
+        await getattr(self, get_handler_name(message))(message)
 
     async def connect(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()

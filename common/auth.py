@@ -256,11 +256,13 @@ def api_view_async(
     methods: Iterable[str] = ("GET",),
     *,
     recognise: Callable[[HttpRequest], Awaitable[Scoped]] = authenticate,
+    refusal: Callable[[AppError], HttpResponse] = AppError.response,
 ) -> Callable[[AsyncView], AsyncView]:
     """Make an API endpoint of ``async def view(request, *args, caller: Caller, **kwargs)``.
 
     Checks the method, authenticates by ``recognise`` (people, unless told otherwise), requires ``scope`` (empty:
-    none) and words every ``AppError`` as JSON. For views that wait for something; everything else is a DRF view.
+    none) and words every ``AppError`` as JSON, by ``refusal``. For views that wait for something; everything else
+    is a DRF view.
     """
     allowed = tuple(methods)
 
@@ -275,15 +277,15 @@ def api_view_async(
                     caller.require(scope)
                 return await view(request, *args, caller=caller, **kwargs)
             except MethodNotAllowed as error:
-                response = error.response()
+                response = refusal(error)
                 response["Allow"] = ", ".join(allowed)
                 return response
             except Http404:
-                return NotFound().response()
+                return refusal(NotFound())
             except (OperationalError, InterfaceError):
-                return Busy().response()
+                return refusal(Busy())
             except AppError as error:
-                return error.response()
+                return refusal(error)
 
         return csrf_exempt(run)
 

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.models import Expression, Model, QuerySet
+from django.db.models import BooleanField, CharField, Expression, Field, IntegerField, Model, QuerySet, TextField
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.query import FlatValuesListIterable, ModelIterable, get_related_populators
 from django.db.models.sql import UpdateQuery
@@ -173,14 +173,10 @@ def insert(*rows: Model) -> None:
     """
     connection = connections[DEFAULT_DB_ALIAS]
     table = _table(connection, rows[0])
-    values = [_value(table, field, row, connection) for row in rows for field in table.fields]
-    places = [place for place, _ in values]
-    width = len(table.fields)
-    lists = [f"({', '.join(places[start : start + width])})" for start in range(0, len(places), width)]
+    values: list[Any] = []
+    lists = [f"({', '.join(_places(table, row, connection, values))})" for row in rows]
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"{table.head} {', '.join(lists)} {table.tail}", [each for _, some in values for each in some]
-        )
+        cursor.execute(f"{table.head} {', '.join(lists)} {table.tail}", values)
         answers: list[Sequence[Any]] = cursor.fetchall() if table.filled else [()] * len(rows)
     for row, answer in zip(rows, answers, strict=True):
         for name, value in zip(table.filled, table.convert(answer), strict=True):
@@ -194,7 +190,8 @@ class _Table:
     """What inserting into a table needs; ``filled`` names what the database fills in."""
 
     compiler: Any
-    fields: list[Any]
+    #: Each with its attribute, and whether it stores plain values as they are.
+    fields: list[tuple[Any, str, bool]]
     filled: tuple[str, ...]
     head: str
     tail: str
@@ -225,12 +222,37 @@ def _describe(connection: Any, model: type[Model], filled: tuple[str, ...]) -> _
     columns = ", ".join(quote(field.column) for field in fields)
     return _Table(
         compiler=compiler,
-        fields=fields,
+        fields=[(field, field.attname, _stores_as_is(field)) for field in fields],
         filled=tuple(field.attname for field in returned),
         head=f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES",
         tail=f"RETURNING {', '.join(quote(field.column) for field in returned)}" if returned else "",
         convert=_converter(converters, connection),
     )
+
+
+#: Fields that store plain values as they are, and those values. What is derived from one, as a choice is, goes the
+#: long way.
+_PLAIN_FIELDS = (BooleanField, CharField, IntegerField, TextField)
+_PLAIN_VALUES = frozenset({bool, int, str, type(None)})
+
+
+def _stores_as_is(field: Any) -> bool:
+    return isinstance(field, _PLAIN_FIELDS) and type(field).pre_save is Field.pre_save
+
+
+def _places(table: _Table, row: Model, connection: Any, values: list[Any]) -> list[str]:
+    """Return the places of a row's values in the statement, and add to ``values`` what is put there."""
+    places = []
+    for field, name, stores_as_is in table.fields:
+        value = getattr(row, name)
+        place = "%s"
+        if stores_as_is and type(value) in _PLAIN_VALUES:
+            values.append(value)
+        else:
+            place, some = _value(table, field, row, connection)
+            values += some
+        places.append(place)
+    return places
 
 
 def _value(table: _Table, field: Any, row: Model, connection: Any) -> tuple[str, Sequence[Any]]:

@@ -18,6 +18,7 @@ from chat.routing import websocket_urlpatterns  # noqa: E402
 from common.body_limit import BodyLimit  # noqa: E402
 from common.checks import TAG  # noqa: E402
 from common.errors import Busy  # noqa: E402
+from common.garbage import spare_what_is_loaded  # noqa: E402
 from common.logs import hide_tokens_of_servers  # noqa: E402
 from config.checks import require_sound_settings  # noqa: E402
 from config.startup import require_secret_key  # noqa: E402
@@ -75,3 +76,4 @@ application = NamesLoop(
         {"http": SaysComeAgain(bounded), "websocket": AllowedOrigin(URLRouter(websocket_urlpatterns))}
     )
 )
+spare_what_is_loaded()

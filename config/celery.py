@@ -35,6 +35,7 @@ def _start_worker(**_: Any) -> None:
     from django.conf import settings
 
     from common.checks import TAG
+    from common.garbage import spare_what_is_loaded
     from config.checks import require_sound_settings
     from config.startup import require_secret_key
     from copilot import worker
@@ -47,6 +48,7 @@ def _start_worker(**_: Any) -> None:
     here = worker.Worker(thread.loop, slots=settings.WORKER_TURNS)
     here.start()
     worker.set_current(here)
+    spare_what_is_loaded()
 
 
 @signals.worker_shutting_down.connect

@@ -179,6 +179,7 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {"LinkKindEnum": "linking.models.links.LinkKind"},
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "common.apidocs.tag_streams"],
     "PREPROCESSING_HOOKS": [
         "chat.api.schema.add_async_operations",
@@ -283,6 +284,27 @@ MCP_SERVERS = env.json_object("MCP_SERVERS")
 #: Functions that look at what people write before it is stored: `package.module.function`, each returns why it
 #: refuses a text, or None.
 TEXT_CHECKERS = env.names("TEXT_CHECKERS")
+
+# --- adapters of chat platforms ---------------------------------------------------------------
+#: Where ``manage.py run_bot`` reaches this server; it may run elsewhere.
+HOLDFAST_URL = env.text("HOLDFAST_URL", BASE_URL or f"http://127.0.0.1:{PORT}")
+TELEGRAM_HOLDFAST_KEY = env.text("TELEGRAM_HOLDFAST_KEY")
+TELEGRAM_TOKEN = env.text("TELEGRAM_TOKEN")
+TELEGRAM_API_URL = env.text("TELEGRAM_API_URL", "https://api.telegram.org")
+TELEGRAM_WEBHOOK_URL = env.text("TELEGRAM_WEBHOOK_URL")
+TELEGRAM_WEBHOOK_SECRET = env.text("TELEGRAM_WEBHOOK_SECRET")
+TELEGRAM_WEBHOOK_LISTEN = env.text("TELEGRAM_WEBHOOK_LISTEN", "127.0.0.1:8081")
+DISCORD_HOLDFAST_KEY = env.text("DISCORD_HOLDFAST_KEY")
+DISCORD_TOKEN = env.text("DISCORD_TOKEN")
+DISCORD_API_URL = env.text("DISCORD_API_URL", "https://discord.com/api/v10")
+DISCORD_PUBLIC_KEY = env.text("DISCORD_PUBLIC_KEY")
+DISCORD_WEBHOOK_LISTEN = env.text("DISCORD_WEBHOOK_LISTEN", "127.0.0.1:8082")
+SLACK_HOLDFAST_KEY = env.text("SLACK_HOLDFAST_KEY")
+SLACK_BOT_TOKEN = env.text("SLACK_BOT_TOKEN")
+SLACK_APP_TOKEN = env.text("SLACK_APP_TOKEN")
+SLACK_SIGNING_SECRET = env.text("SLACK_SIGNING_SECRET")
+SLACK_API_URL = env.text("SLACK_API_URL", "https://slack.com/api/")
+SLACK_WEBHOOK_LISTEN = env.text("SLACK_WEBHOOK_LISTEN", "127.0.0.1:8083")
 
 # --- reaching people ----------------------------------------------------------------------
 APPROVALS_REACH_SECONDS = env.seconds("APPROVALS_REACH_SECONDS", 15)

@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import QuerySet
-
-from common.prepared import prepared
 from copilot.models import Session
 
 
@@ -24,11 +21,13 @@ def instructions_of(session: Session, *, personal: bool) -> dict[str, str]:
     Args:
         personal: the owner of the session wrote everything that the turn answers, or lets who did have it.
     """
-    found = _stored(session.pk)
-    everywhere, prompt, tone, style = found[0] if found else ("", None, None, None)
-    preset = joined([prompt, f"Tone: {tone}" if tone else "", f"Style: {style}" if style else ""], "\n")
+    wishes = session.wishes
+    tone, style = wishes.preset_tone, wishes.preset_style
+    preset = joined(
+        [wishes.preset_prompt, f"Tone: {tone}" if tone else "", f"Style: {style}" if style else ""], "\n"
+    )
     return {
-        "personal": everywhere if personal else "",
+        "personal": wishes.personal if personal else "",
         "instructions": joined([preset, session.instructions]),
     }
 
@@ -41,9 +40,3 @@ def without_personal(settings: dict[str, Any]) -> dict[str, Any]:
 def joined(texts: Iterable[str | None], between: str = "\n\n") -> str:
     """Return the texts that there are, one after the other."""
     return between.join(text for text in texts if text)
-
-
-@prepared
-def _stored(session_id: Any) -> QuerySet[Session, Any]:
-    columns = ("user__instructions", "preset__prompt", "preset__tone", "preset__style")
-    return Session.objects.filter(pk=session_id).values_list(*columns)

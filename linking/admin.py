@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -11,6 +13,7 @@ from linking import webhook_admin  # noqa: F401 - registers its pages
 from linking.admin_base import Looking
 from linking.bots import revoke_bot_key, switch_bot
 from linking.keys import revoke_key
+from linking.links import unlink
 from linking.models import Bot, BotKey, Link, LinkToken, PersonalKey, ServerLink, UserLink
 
 
@@ -102,6 +105,16 @@ class _LinkAdmin(Looking):
     def has_delete_permission(self, request: HttpRequest, obj: Link | None = None) -> bool:
         """Ask Django's own permission."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+    def delete_model(self, request: HttpRequest, obj: Link) -> None:
+        """Unlink as the owner would: what the bot asked for there is stopped."""
+        with suppress(NotFound):  # the owner was faster
+            unlink(user=obj.owner, link_id=obj.pk)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Link]) -> None:
+        """Unlink each of them."""
+        for link in queryset.select_related("owner"):
+            self.delete_model(request, link)
 
 
 @admin.register(ServerLink)

@@ -100,7 +100,7 @@ def decide_for_owner(*, bot: Bot, action_id: object, platform_user_id: str, wish
         raise NotFound
     if wish.scope == ALWAYS and link.kind == LinkKind.SERVER:
         raise Invalid(
-            "In a server, decide this once or for the session. To have it remembered always, decide it in the page.",
+            "In a server, decide this once or for the session. To have it remembered always, decide in the page.",
             code="not_allowed",
             scope="invalid",
         )

@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
-from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from common.db import db_now, seconds_ago, transact
-from common.errors import Busy, Conflict, Invalid, NotFound
+from common.errors import Conflict, Invalid, NotFound
 from common.prepared import prepared
-from linking.keys import digest_of
+from linking.keys import digest_of, note_use
 from linking.models import Bot, BotKey
 
 #: All that a bot's key can be allowed beside what every bot does.
@@ -25,8 +22,6 @@ PREFIX = "hfb_"
 _LONGEST = 100
 _NAME = re.compile(r"[\w][\w .@+-]{0,63}")
 _PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-#: ``last_used_at`` is right to the minute; a write on each request would make reading cost a write.
-_LAST_USED_EVERY = timedelta(minutes=1)
 
 
 def checked_bot_scopes(scopes: Iterable[str]) -> list[str]:
@@ -88,7 +83,7 @@ def rotate_key(*, name: str, scopes: Iterable[str] | None = None, grace: float =
         newest = live.order_by("-created_at", "-id").first()
         scopes = newest.scopes if newest else ()
     wanted = checked_bot_scopes(scopes)
-    until = seconds_ago(-grace)
+    until = seconds_ago(-grace) if grace else db_now()
     live.filter(Q(revoked_at__isnull=True) | Q(revoked_at__gt=until)).update(revoked_at=until)
     return bot, _issue(bot, wanted)
 
@@ -121,7 +116,7 @@ def authenticate_bot(secret: str) -> BotKey | None:
     if not found:
         return None
     key = found[0]
-    _note_use(key)
+    note_use(key)
     return key
 
 
@@ -129,19 +124,3 @@ def authenticate_bot(secret: str) -> BotKey | None:
 def _live_key(digest: Any) -> QuerySet[BotKey]:
     live = BotKey.objects.live().select_related("bot")
     return live.filter(digest=digest, bot__disabled_at__isnull=True)
-
-
-def _note_use(key: BotKey) -> None:
-    """Write ``last_used_at`` unless it was written within the last minute; never fail a request for it."""
-    now = timezone.now()
-    if key.last_used_at is not None and key.last_used_at > now - _LAST_USED_EVERY:
-        return
-    with suppress(Busy):  # the next request writes it
-        _write_last_used(key.pk)
-
-
-@transact
-def _write_last_used(key_id: UUID) -> None:
-    now = timezone.now()
-    due = Q(last_used_at__isnull=True) | Q(last_used_at__lte=now - _LAST_USED_EVERY)
-    BotKey.objects.filter(due, pk=key_id).update(last_used_at=now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from common.db import transact
 from common.errors import Busy, Forbidden, Invalid, NotFound
 from common.prepared import prepared
 from copilot.models import User
-from linking.models import PersonalKey
+from linking.models import BotKey, PersonalKey
 
 DEFAULT_SCOPES = ("chat", "approve")
 _PREFIX = "hf_"
@@ -105,7 +106,7 @@ def authenticate_key(secret: str) -> tuple[User, frozenset[str], UUID] | None:
     if not found:
         return None
     key = found[0]
-    _note_use(key)
+    note_use(key)
     return key.user, frozenset(key.scopes), key.pk
 
 
@@ -115,19 +116,17 @@ def _live_key(digest: Any) -> QuerySet[PersonalKey]:
     return live.filter(digest=digest, user__is_active=True)
 
 
-def _note_use(key: PersonalKey) -> None:
+def note_use(key: PersonalKey | BotKey) -> None:
     """Write ``last_used_at`` unless it was written within the last minute; never fail a request for it."""
     now = timezone.now()
     if key.last_used_at is not None and key.last_used_at > now - _LAST_USED_EVERY:
         return
-    try:
-        _write_last_used(key.pk)
-    except Busy:
-        return  # the next request writes it
+    with suppress(Busy):  # the next request writes it
+        _write_last_used(key)
 
 
 @transact
-def _write_last_used(key_id: UUID) -> None:
+def _write_last_used(key: PersonalKey | BotKey) -> None:
     now = timezone.now()
     due = Q(last_used_at__isnull=True) | Q(last_used_at__lte=now - _LAST_USED_EVERY)
-    PersonalKey.objects.filter(due, pk=key_id).update(last_used_at=now)
+    type(key)._default_manager.filter(due, pk=key.pk).update(last_used_at=now)

@@ -46,6 +46,8 @@ class LinkPage(TokenPage):
         try:
             row = look_at_link_token(token)
             code = "".join(request.POST.get("code", "").split())
+            if not code:  # no try is lost for it
+                return _question(request, token, row, problem="Type the code that the bot showed to you.")
             link = confirm_link_token(user=request.user, token=token, kind=row.kind, code=code)
         except Invalid as error:
             return _question(request, token, row, problem=error.detail)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
+from approvals.objects import moment
 from linking.models import Link, LinkToken, ServerLink
 from linking.models.links import LinkKind
 
@@ -23,11 +23,6 @@ ALLOWS = {
         "Decisions that an agent waits for can be made there.",
     ),
 }
-
-
-def moment(value: datetime) -> str:
-    """Return a moment as the API writes it."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def link_object(link: Link) -> dict[str, Any]:

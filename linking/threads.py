@@ -36,8 +36,8 @@ def do_lock_thread(link: Link, thread_id: str) -> Session:
         session = do_lock_session(link.owner, session_id)
     except NotFound as error:
         raise ThreadMoved from error
-    # Whoever unlinks stops the thread's turns afterwards, each under this lock: none is accepted behind that.
-    if not thread.filter(session=session).exists():
+    # Locked: whoever unlinks waits with the thread's end, and stops the turn that this message may begin.
+    if not thread.select_for_update(of=("self",), no_key=True).filter(session=session).exists():
         raise ThreadMoved
     return session
 

@@ -25,7 +25,7 @@ from copilot.turns.finish import Ending, completed, finish_held
 from copilot.turns.followups import Delivery, deliver_followups
 from copilot.turns.progress import CallOutcome, FinishedStep, PlannedCall, begin_call, commit_step, settle_call
 from copilot.turns.sessions import create_session
-from copilot.turns.submit import Accepted, submit_message
+from copilot.turns.submit import Accepted, digest_of, do_accept, do_lock_session, submit_message
 
 T = TypeVar("T")
 LONG_AGO = timedelta(hours=1)
@@ -41,9 +41,20 @@ def make_session(user: User | None = None, **over: Any) -> Session:
     return create_session(user=user or make_user(), **over)
 
 
-def accept(session: Session, text: str = "hello", **over: Any) -> Accepted:
-    """Have the session's owner send a message."""
+def accept(
+    session: Session, text: str = "hello", *, author: str = "", standing: str = "", **over: Any
+) -> Accepted:
+    """Have the session's owner send a message; with an author or a standing, somebody through a bot."""
+    if author or standing:
+        return _accept_through_bot(session, text, author=author, standing=standing, **over)
     return submit_message(user=session.user, session_id=session.id, text=text, **over)
+
+
+@from_outside
+@transact
+def _accept_through_bot(session: Session, text: str, **over: Any) -> Accepted:
+    message = {"origin": "bot", "delivery": "asap", "options": {}, "client_id": None, **over}
+    return do_accept(do_lock_session(session.user, session.pk), text=text, digest=digest_of(text), **message)
 
 
 def make_turn(session: Session | None = None, text: str = "hello", **over: Any) -> Turn:

@@ -31,7 +31,12 @@ _NAME = f"holdfast_{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 POSTGRES = os.environ.get("TEST_DATABASE_URL") or f"postgres://postgres@127.0.0.1:5432/{_NAME}"
 REDIS = os.environ.get("TEST_REDIS_URL") or "redis://127.0.0.1:6379/15"
 CORPUS = Path(os.environ.get("HOLDFAST_CORPUS") or ROOT.parent / "shared" / "corpus")
-CORPUS_TESTS = ["tests/providers/recorded", "tests/common/test_redaction_corpus.py"]
+CORPUS_TESTS = [
+    "tests/providers/recorded",
+    "tests/common/test_redaction_corpus.py",
+    "tests/platforms/corpus",
+    "tests/ui/test_chunk_types.py",
+]
 NODE = ROOT / "tests" / "node"
 NODE_MIN = 20
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
@@ -157,6 +162,7 @@ _HERE = "not process and not browser and not node and not sandbox"
 _PLAIN = ["-n", "2", *_ELSEWHERE]
 #: They touch neither database nor Redis: once is enough.
 _PURE = [
+    "tests/platforms",
     "tests/providers",
     "tests/tools",
     "tests/approvals/test_policy.py",

@@ -10,7 +10,9 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from chat.agui import schema as agui
 from chat.api.serializers import AsideBody, CancelBody
+from chat.openai import schema as openai
 from chat.ui import schema as ui
 from common.apidocs import (
     AFTER,
@@ -133,4 +135,4 @@ _TWINS: list[tuple[str, str, type[ApiView]]] = [
 
 def add_async_operations(endpoints: Endpoints) -> Endpoints:
     """Add the operations that the generator cannot see (a preprocessing hook of drf-spectacular)."""
-    return [*endpoints, *endpoints_of([*_TWINS, *ui.TWINS])]
+    return [*endpoints, *endpoints_of([*_TWINS, *openai.TWINS, *ui.TWINS, *agui.TWINS])]

@@ -19,6 +19,7 @@ from chat.api.presets import PresetsView, PresetView
 from chat.api.sessions import SessionsView, SessionView
 from chat.api.streams import turn_events_view, turn_stream_view
 from chat.api.turns import cancel_in_session_view, cancel_turn_view, turn_view
+from chat.openai.views import completions_view, model_view, models_view
 
 urlpatterns = [
     path("sessions", SessionsView.as_view()),
@@ -42,4 +43,7 @@ urlpatterns = [
     path("presets", PresetsView.as_view()),
     path("presets/<str:preset_id>", PresetView.as_view()),
     path("models", ModelsView.as_view()),
+    path("openai/chat/completions", completions_view),
+    path("openai/models", models_view),
+    path("openai/models/<path:model_id>", model_view),
 ]

@@ -14,17 +14,19 @@ from approvals.models import Action
 from approvals.selectors import actions_of
 from chat.ui.chats import find_session, open_session
 from chat.ui.request import Answered, ChatRequest, Said
+from chat.ui.speech import approval_id
 from common.auth import Caller
 from common.errors import Conflict, Invalid
 from common.ids import as_uuid
 from common.rest import origin_of, surface_of
 from copilot import selectors
 from copilot.events.log import last_seq, read_events
+from copilot.files import file_id_of, file_parts
 from copilot.models import Message, Session, Turn
 from copilot.models.message import answers_of
 from copilot.turns.branches import edit_message, regenerate
 from copilot.turns.recover import take_over_on_sight
-from copilot.turns.submit import Accepted, check_text, submit_message
+from copilot.turns.submit import check_text, digest_of, submit_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +91,25 @@ def _send(caller: Caller, request: ChatRequest, said: Said) -> Segment:
             text=said.text,
             client_id=said.id,
             attachments=said.files,
+            context=dict(said.context),
             origin=origin_of(caller),
             only_idle=True,
         )
         return _whole(accepted.turn)
-    if earlier.text == check_text(said.text):
+    same_files = _files_of(earlier) == {as_uuid(file) for file in said.files}
+    if same_files and earlier.text == check_text(said.text):
         return _whole(earlier.turn)  # sent again: its answer is told again
     if request.message_id != said.id:
         raise Conflict(
             "There is another message with this id. Use a new id for each message.", code="client_id_reused"
         )
+    if not same_files:
+        raise Invalid("An edited message keeps its files. Send a new one for other files.")
     return _edit(caller, earlier, said.text)
+
+
+def _files_of(message: Message) -> set[uuid.UUID | None]:
+    return {file_id_of(part) for part in file_parts(message.parts)}
 
 
 def _standing(session: Session, message_id: str) -> Message | None:
@@ -112,23 +122,29 @@ def _standing(session: Session, message_id: str) -> Message | None:
     return mine.select_related("turn").filter(parent=found.parent, shown=True).first() or found
 
 
-def _edit(caller: Caller, message: Message, text: str) -> Segment:
-    edited = edit_message(user=caller.user, message_id=message.pk, text=text, origin=origin_of(caller))
+def _edit(caller: Caller, message: Message, text: str, client_id: str | None = None) -> Segment:
+    edited = edit_message(
+        user=caller.user, message_id=message.pk, text=text, client_id=client_id, origin=origin_of(caller)
+    )
     return _whole(edited.turn)
 
 
 def _answer_again(caller: Caller, request: ChatRequest) -> Segment:
     """Answer the last question again, or an earlier one: then what came after it is another branch."""
-    session = open_session(caller.user, request.chat)
+    session = find_session(caller.user, request.chat)
+    if session is None:
+        raise Conflict("Nothing was asked here yet. Send a message first.", code="stale")
+    # The answer that is replaced names the request: it is replaced once, however often that is asked for.
+    name = digest_of("again", request.message_id) if request.message_id else None
+    earlier = session.messages.select_related("turn").filter(client_id=name).first() if name else None
+    if earlier is not None and earlier.shown:
+        return _whole(earlier.turn)
+    name = None if earlier else name
     question = _standing(session, request.last.id) if isinstance(request.last, Said) else None
     asked = session.messages.shown().filter(role=Message.Role.USER, seq__isnull=False).order_by("-seq")
     if question is not None and question.seq is not None and question != asked.first():
-        return _edit(caller, question, question.text)
-    # The answer that is replaced names the request: it is replaced once, however often that is asked for.
-    named = f"again:{request.message_id}"[:128] if request.message_id else None
-    accepted: Accepted = regenerate(
-        user=caller.user, session_id=session.pk, client_id=named, origin=origin_of(caller)
-    )
+        return _edit(caller, question, question.text, name)
+    accepted = regenerate(user=caller.user, session_id=session.pk, client_id=name, origin=origin_of(caller))
     return _whole(accepted.turn)
 
 
@@ -157,7 +173,7 @@ def _go_on(caller: Caller, chat: str, answered: Answered) -> Segment:
     decided = decide(
         user=caller.user, action_id=action.pk, wish=_wish(action, answered), surface=surface_of(caller)
     )
-    return Segment(decided.turn, answered.message_id, _asked_at(decided))
+    return Segment(decided.turn, answered.message_id, asked_at(decided))
 
 
 def _speaks_of(action: Action, answered: Answered) -> bool:
@@ -165,11 +181,6 @@ def _speaks_of(action: Action, answered: Answered) -> bool:
     if action.kind == Action.Kind.QUESTION:
         return bool(calls & (answered.outputs.keys() | answered.declined.keys()))
     return any(approval_id(action.pk, call) in answered.verdicts for call in calls)
-
-
-def approval_id(action_id: object, call_id: object) -> str:
-    """Return what a front end knows as the approval of one call."""
-    return f"{action_id}.{call_id}"
 
 
 def _wish(action: Action, answered: Answered) -> Wish:
@@ -197,7 +208,7 @@ def _wish_of_question(action: Action, answered: Answered) -> Wish:
     return Wish(decisions=[])
 
 
-def _asked_at(action: Action) -> int:
+def asked_at(action: Action) -> int:
     """Return the seq of the event that asked; where it was pruned, that before the turn's last event."""
     for seq, chunk in read_events(action.turn):
         if chunk["type"] == "data-approval" and chunk["data"]["approval"]["id"] == str(action.pk):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import AppError, Invalid, invalid
@@ -17,8 +17,8 @@ from copilot.files import URL
 
 #: Characters of the ids that a front end chooses, for chats and messages.
 ID_MAX = 128
-#: Bytes of a request. A front end that sends more sends less with ``prepareSendMessagesRequest``.
-BODY_MAX = 8 * 1024 * 1024
+#: Bytes of a request. Decoding more would hold up everybody; a front end has ``prepareSendMessagesRequest``.
+BODY_MAX = 4 * 1024 * 1024
 TRIGGERS = ("submit-message", "regenerate-message")
 #: The address of a file here, on whatever host a front end reaches it, or its bare id.
 _FILE = re.compile(rf"(?:(?:https?://[^/]+)?{re.escape(URL)})?([0-9a-fA-F-]{{32,36}})")
@@ -26,11 +26,12 @@ _FILE = re.compile(rf"(?:(?:https?://[^/]+)?{re.escape(URL)})?([0-9a-fA-F-]{{32,
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A person's message; ``files`` are ids of uploads."""
+    """A person's message; ``files`` are ids of uploads, ``context`` is that of ``submit_message``."""
 
     id: str
     text: str
     files: tuple[str, ...] = ()
+    context: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

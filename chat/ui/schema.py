@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -12,12 +11,11 @@ from rest_framework.response import Response
 
 from chat.api.serializers import CancelBody
 from chat.ui.request import ID_MAX, TRIGGERS
-from common.apidocs import errors, found, parameter
+from common.apidocs import errors, event_stream, found, parameter
 from common.rest import ApiView
 from copilot import components
 from copilot.examples import CANCELLED
 
-_TAGS = ["ui", "streams"]
 _SDK = parameter("sdk", int, "The client's major version of the AI SDK; 7 is told more. Default 6.")
 _CALL = "5f0b3a52-64f5-4a0e-9a3e-0c7a7b1f2d33"
 _APPROVAL = f"019a9d62-1a2b-7c3d-8e4f-5a6b7c8d9e0f.{_CALL}"
@@ -58,12 +56,7 @@ _PAUSE = (
     'data: {"type":"finish","finishReason":"tool-calls"}\n\n'
     "data: [DONE]\n\n"
 )
-_STREAM = {
-    (200, "text/event-stream"): OpenApiResponse(
-        OpenApiTypes.STR,
-        examples=[OpenApiExample("example", value=_PAUSE, media_type="text/event-stream")],
-    )
-}
+_STREAM = event_stream(_PAUSE)
 
 
 class ChatBody(serializers.Serializer[Any]):
@@ -88,7 +81,6 @@ class _ChatTwin(ApiView):
     @extend_schema(
         operation_id="ui_chat",
         summary="Send a message from an AI SDK front end",
-        tags=_TAGS,
         description="One response is one segment of a turn in the UI message stream: from `start` to `finish`, at "
         "the turn's end or where it waits for a person (`finishReason` is `tool-calls`), then `[DONE]`; a turn "
         "that fails or is stopped ends with `error` or `abort`. Sent again, a message is answered with what "
@@ -124,7 +116,6 @@ class _ResumeTwin(ApiView):
     @extend_schema(
         operation_id="ui_chat_resume",
         summary="Resume the response that is under way",
-        tags=_TAGS,
         description="From its beginning, as `POST ui/chat` answers. 204 where nothing runs or waits, and for a "
         "chat that is not known.",
         parameters=[_SDK],

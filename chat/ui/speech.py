@@ -20,7 +20,10 @@ KNOWS_RESET = 7
 TAKEN_BACK = "Taken back: the answer began anew before this call was made."
 BEGINS_ANEW = "(The answer was cut off here and begins anew.)"
 
-_INPUTS = ("tool-input-start", "tool-input-delta", "tool-input-available")
+
+def approval_id(action_id: object, call_id: object) -> str:
+    """Return what a client knows as the approval of one call."""
+    return f"{action_id}.{call_id}"
 
 
 class Speech:
@@ -42,6 +45,8 @@ class Speech:
         self._said_in_step = False
         #: The step was taken back and begins anew: its beginning is not told twice.
         self._anew = False
+        #: All was told from what is stored: what is left of the events is a part of it.
+        self._whole = False
         #: News from before the beginning.
         self._early: list[Chunk] = []
         #: Calls that ask the person, until they are asked.
@@ -65,6 +70,8 @@ class Speech:
 
     def _take(self, seq: int | None, chunk: Chunk) -> list[Chunk]:
         kind = chunk["type"]
+        if self._whole and not schema.is_terminal(chunk):
+            return []
         if kind == "start":
             return [] if self._begun else self.begin(chunk["messageId"])
         if kind == "start-step":
@@ -88,7 +95,11 @@ class Speech:
         calls = [request["tool_call_id"] for request in approval["requests"]]
         if approval["kind"] == "tool_approval":
             asked = [
-                {"type": "tool-approval-request", "approvalId": f"{approval['id']}.{call}", "toolCallId": call}
+                {
+                    "type": "tool-approval-request",
+                    "approvalId": approval_id(approval["id"], call),
+                    "toolCallId": call,
+                }
                 for call in calls
             ]
         else:
@@ -138,7 +149,7 @@ class Speech:
                 self._kept[call].append(chunk)
                 return []
             return [*self._kept.pop(call), chunk]
-        if kind in _INPUTS and "toolName" in chunk:
+        if "toolName" in chunk:
             # Nothing that the client has to run: it may wait only for what a person answers.
             return [{**chunk, "providerExecuted": True}]
         if kind == "tool-output-denied":
@@ -154,6 +165,7 @@ class Speech:
 
     def _told(self, parts: list[dict[str, Any]]) -> list[Chunk]:
         """Return what stands in for events that are not kept any more."""
+        self._whole = True
         start = [] if self._begun else self.begin(self._message_id)
         return [*start, *chunks_of(parts)]
 

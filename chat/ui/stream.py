@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 
-from chat.api.watch import watch
 from chat.ui.begin import Segment
+from chat.ui.log import asks_person, events_after, read_told, still_waits
 from chat.ui.speech import Speech
 from common.auth import Caller
 from common.db import db
 from common.errors import AppError
-from copilot.events.fold import standing
-from copilot.events.follow import PAGE, Beat, Event, read_page
-from copilot.events.log import Row
+from copilot.events.follow import Beat
 from copilot.events.schema import Chunk
-from copilot.models import Turn
 from copilot.serving import DONE, HEARTBEAT
 
 logger = logging.getLogger(__name__)
@@ -45,63 +40,23 @@ async def sse(caller: Caller, segment: Segment, sdk: int) -> AsyncIterator[bytes
 
 async def _response(caller: Caller, segment: Segment, speech: Speech) -> AsyncGenerator[Chunk | Beat]:
     """Yield the chunks of a response: first all that the log has by now, without what was taken back."""
-    told = await db(_told, segment.turn_id, pool="follow")
+    told = await db(read_told, segment.turn_id, pool="follow")
     for seq, chunk in told.rows:
         if seq <= segment.after:  # the client has these: what they left open is known, and nothing is said
-            _ = speech.ask(chunk) if _asks(chunk) else speech.take(seq, chunk)
+            _ = speech.ask(chunk) if asks_person(chunk) else speech.take(seq, chunk)
     if segment.after:
         for said in speech.begin(segment.message_id):
             yield said
-    async with aclosing(_events(caller, segment, told)) as events:
+    async with aclosing(events_after(caller, segment.turn_id, segment.after, told)) as events:
         async for item in events:
             if isinstance(item, Beat):
                 yield item
                 continue
-            pauses = _asks(item.chunk) and await db(_waits, segment.turn_id, item.chunk, pool="follow")
+            pauses = asks_person(item.chunk) and await db(still_waits, segment.turn_id, item.chunk, pool="follow")
             for said in speech.ask(item.chunk) if pauses else speech.take(item.seq, item.chunk):
                 yield said
             if pauses:
                 return
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """A turn's log by now: what stands of it, the seq up to which it was read, and whether that is its end."""
-
-    rows: list[Row]
-    cursor: int
-    terminal: bool
-
-
-def _told(turn_id: uuid.UUID) -> _Told:
-    rows: list[Row] = []
-    while True:
-        page = read_page(turn_id, rows[-1][0] if rows else 0)
-        rows += page.events
-        if page.terminal or len(page.events) < PAGE:
-            return _Told(standing(rows), rows[-1][0] if rows else 0, page.terminal)
-
-
-async def _events(caller: Caller, segment: Segment, told: _Told) -> AsyncGenerator[Event | Beat]:
-    for seq, chunk in told.rows:
-        if seq > segment.after:
-            yield Event(seq, chunk)
-    if told.terminal:
-        return
-    async with aclosing(watch(caller, segment.turn_id, told.cursor)) as items:  # type: ignore[type-var]
-        async for item in items:
-            yield item
-
-
-def _asks(chunk: Chunk) -> bool:
-    """Whether the turn itself asks a person; what its children ask is decided elsewhere, while it goes on."""
-    return chunk["type"] == "data-approval" and "parent_call" not in chunk["data"]
-
-
-def _waits(turn_id: uuid.UUID, chunk: Chunk) -> bool:
-    """Whether what is asked is still to be decided: a log also tells of what was, long ago."""
-    waiting = Turn.objects.filter(pk=turn_id, status=Turn.Status.REQUIRES_ACTION)
-    return waiting.filter(action_id=chunk["data"]["approval"]["id"]).exists()
 
 
 def _event(chunk: Chunk) -> bytes:

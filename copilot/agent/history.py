@@ -25,7 +25,7 @@ from copilot.events.log import read_events
 from copilot.files import file_parts
 from copilot.models import Compaction, Message, Session, Step, ToolCall, Turn
 from copilot.models.compaction import compactions_before
-from copilot.models.message import open_answer_of
+from copilot.models.message import GIVEN, open_answer_of
 from copilot.models.turn import live_turn_of
 from copilot.providers.base import (
     ModelMessage,
@@ -160,11 +160,14 @@ def _answer_so_far(session: Session) -> Message | None:
 def _before(session_id: Any, seq: Any) -> QuerySet[Message]:
     earlier = Message.objects.settled().shown().filter(session_id=session_id, seq__lt=seq).order_by("-seq")
     columns = ["role", "seq", "parts", "options", "created_at", "state", "turn_id", "after_step", "delivery"]
-    columns += ["author", "standing"]
+    columns += ["origin", "author", "standing"]
     return earlier.only(*columns)[:MESSAGES_MAX]
 
 
 def _of_user(message: Message) -> list[ModelMessage]:
+    said = TextPart(prompt.escape(message.text))
+    if message.origin == GIVEN:
+        return [ModelMessage("user", (said,))]  # when it was said nobody knows
     about = prompt.note(
         message.created_at,
         message.options,
@@ -173,7 +176,7 @@ def _of_user(message: Message) -> list[ModelMessage]:
         owner=message.standing == Message.Standing.OWNER,
     )
     files = map(attached_file, file_parts(message.parts))
-    return [ModelMessage("user", (TextPart(prompt.escape(message.text)), *files, TextPart(about)))]
+    return [ModelMessage("user", (said, *files, TextPart(about)))]
 
 
 def followups(messages: Iterable[Message]) -> list[ModelMessage]:
@@ -212,7 +215,8 @@ def _of_assistant(message: Message) -> list[ModelMessage]:
         results: list[Part] = []
         for part in group:
             if part["type"] == "text" and part["text"].strip():
-                said.append(TextPart(part["text"]))
+                text = part["text"]
+                said.append(TextPart(prompt.escape(text) if message.origin == GIVEN else text))
             elif part["type"] == "dynamic-tool" and not isinstance(part["input"], str):
                 # With a text for arguments it was cut off or no JSON: it never ran, and is not worth repeating.
                 said.append(ToolCallPart(part["toolCallId"], part["toolName"], _object(part["input"])))

@@ -13,9 +13,8 @@ from common.prepared import prepared
 from copilot.agent import history, prompt
 from copilot.agent.fallback import StandIn
 from copilot.agent.shortened import Shortened
-from copilot.models import Step, Turn, UsageRecord
+from copilot.models import Message, Step, Turn, UsageRecord
 from copilot.models.compaction import shortened_in
-from copilot.models.message import answers_of
 from copilot.providers.base import ModelMessage
 from copilot.tools.base import Tool
 from copilot.tools.mcp import McpTool
@@ -61,8 +60,10 @@ class TurnState:
 def load(turn_id: uuid.UUID) -> TurnState:
     """Read everything the turn needs."""
     [turn] = _turn(turn_id)
-    answers = answers_of(turn_id)
-    earlier = history.earlier(turn, before=answers[0].seq)
+    answers = _answers(turn_id)
+    _, first_place = answers[0]
+    message_id, _ = answers[-1]
+    earlier = history.earlier(turn, before=first_place)
     preamble = earlier.preamble()
     messages = preamble + earlier.question
     resumed = turn.sealed_seq > 0
@@ -79,7 +80,7 @@ def load(turn_id: uuid.UUID) -> TurnState:
         tools={tool.name: tool for tool in _tools(turn)},
         steps=turn.steps,
         last_step=Step.objects.get(turn=turn, number=turn.steps) if turn.steps else None,
-        message_id=answers[-1].id,
+        message_id=message_id,
         between_steps=resumed
         and (
             history.anything_after_step(turn.id, turn.steps) or (made is not None and made.through == turn.steps)
@@ -127,4 +128,10 @@ def callable_tools(state: TurnState, settings: Mapping[str, Any]) -> dict[str, T
 
 @prepared
 def _turn(turn_id: Any) -> QuerySet[Turn]:
-    return Turn.objects.select_related("session").filter(pk=turn_id)
+    return Turn.objects.filter(pk=turn_id)
+
+
+@prepared
+def _answers(turn_id: Any) -> QuerySet[Message, Any]:
+    answers = Message.objects.filter(turn_id=turn_id, role=Message.Role.ASSISTANT)
+    return answers.order_by("seq").values_list("id", "seq")

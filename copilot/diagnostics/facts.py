@@ -92,6 +92,7 @@ class Place:
     turn_session_id: uuid.UUID | None
     parent: uuid.UUID | None
     shown: bool
+    origin: str
 
 
 @dataclass
@@ -219,7 +220,7 @@ def _load_sessions(sessions: Sequence[Session]) -> list[SessionFacts]:
     messages = Message.objects.filter(session_id__in=ids).order_by("session_id", "seq", "number")
     columns = (
         *("id", "seq", "number", "role", "state", "held", "turn_id", "turn__status", "turn__session_id"),
-        *("parent", "shown"),
+        *("parent", "shown", "origin"),
     )
     for session_id, *values in messages.values_list("session_id", *columns):
         places[session_id].append(Place(*values))

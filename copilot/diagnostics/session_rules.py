@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from copilot.diagnostics.facts import Place, SessionFacts
 from copilot.models import Message, Turn
+from copilot.models.message import GIVEN
 
 Rule = Callable[[SessionFacts], Iterator[str]]
 
@@ -39,9 +40,12 @@ def numbers_tell_the_order(facts: SessionFacts) -> Iterator[str]:
 
 
 def delivered_messages_have_a_turn(facts: SessionFacts) -> Iterator[str]:
-    """Every message that has a place belongs to a turn of its session."""
+    """Every message that has a place belongs to a turn of its session, unless it was given along with one."""
     for message in facts.placed:
-        if message.turn_id is None:
+        if message.origin == GIVEN:
+            if message.turn_id is not None:
+                yield f"message {message.id} was given along, but belongs to turn {message.turn_id}"
+        elif message.turn_id is None:
             yield f"message {message.id} has a place, but no turn"
         elif message.turn_session_id != facts.session.pk:
             yield f"message {message.id} belongs to turn {message.turn_id} of another session"

@@ -29,6 +29,8 @@ from copilot.models.turn import TERMINAL
 
 PAGE = 500
 BUFFER = 256
+#: Seconds to wait for the turn's group before the log is read: a moment, unless the channel layer hangs.
+JOIN_SECONDS = 0.25
 #: Seconds of silence before the log is read again: while it runs, and while it waits for a slot or a person.
 SILENCE_RUNNING = 1.0
 SILENCE_WAITING = 4.0
@@ -123,6 +125,13 @@ class _Inbox:
             self._buffer.extend((seq, chunk) for seq, chunk in events)
         self._news.set()
 
+    async def joined(self, seconds: float) -> None:
+        """Wait until the group is joined, or cannot be; what was heard so far is in the log that is read next."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        self.take()
+
     async def wait(self, seconds: float) -> bool:
         """Wait for hints; return False after ``seconds`` of silence."""
         if not self._buffer and not self._behind:
@@ -148,6 +157,7 @@ async def follow(turn_id: uuid.UUID, after: int = 0) -> AsyncIterator[Event | Be
     """
     cursor = after
     async with _Inbox(turn_id) as inbox:
+        await inbox.joined(JOIN_SECONDS)  # whoever reads first has to read again then
         live = True
         beat_at = time.monotonic()
         while True:

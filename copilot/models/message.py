@@ -10,6 +10,9 @@ from django.db.models import Q
 from common.ids import new_id
 from common.prepared import prepared
 
+#: The origin of a message that no turn here answered or wrote.
+GIVEN = "given"
+
 
 class MessageQuerySet(models.QuerySet["Message"]):
     """Composable selections of messages."""
@@ -68,7 +71,8 @@ class Message(models.Model):
     number = models.PositiveIntegerField()
     #: AI SDK UI message parts.
     parts = models.JSONField(default=list)
-    #: Where it was sent, as of turns: says whether the session's owner wrote it in person.
+    #: Where it was sent, as of turns: says whether the session's owner wrote it in person. ``given``: it was said
+    #: elsewhere, and given along as what came before (``GIVEN``).
     origin = models.CharField(max_length=10, default="web", db_default="web")
     #: Who wrote it, as the platform of the bot that sent it calls them; a page's own messages need no name.
     author = models.CharField(max_length=200, blank=True, default="", db_default="")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from django.conf import settings
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery
+from django.utils.functional import cached_property
 
 from common.ids import new_id
 from common.prepared import prepared
@@ -14,6 +15,16 @@ from copilot.models.turn import Turn
 
 #: Children of children: how far down they go.
 DEPTH_MAX = 3
+
+
+class Wishes(NamedTuple):
+    """What a session's owner wants in all sessions, and what its preset says; of no preset everything is None."""
+
+    time_zone: str
+    personal: str
+    preset_prompt: str | None
+    preset_tone: str | None
+    preset_style: str | None
 
 
 class SessionQuerySet(models.QuerySet["Session"]):
@@ -139,8 +150,19 @@ class Session(models.Model):
     def __str__(self) -> str:
         return self.title or str(self.id)
 
+    @cached_property
+    def wishes(self) -> Wishes:
+        """What is wanted of a turn that begins now. Read once: a transaction has a session object of its own."""
+        return Wishes(*_wishes_of(self.pk)[0])
+
 
 @prepared
 def locked_session(session_id: Any) -> SessionQuerySet:
     """Return the session under its lock: one, or none when it was deleted."""
     return Session.objects.locked().filter(pk=session_id)
+
+
+@prepared
+def _wishes_of(session_id: Any) -> models.QuerySet[Session, Any]:
+    columns = ("user__time_zone", "user__instructions", "preset__prompt", "preset__tone", "preset__style")
+    return Session.objects.filter(pk=session_id).values_list(*columns)

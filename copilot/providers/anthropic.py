@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx2
 from anthropic import AnthropicError, AsyncAnthropic, DefaultAioHttpClient
 
 from copilot.providers.anthropic_fold import MessagesFold
@@ -66,12 +68,17 @@ class AnthropicProvider:
         names = ToolNames(tool.name for tool in request.tools)
         body = messages_body(request, names, self._cached)
         return stream_answer(
-            lambda: self._client().messages.with_streaming_response.create(**body),
+            lambda: self._send(body),
             MessagesFold(names, secret=self._key),
             pause=request.pause,
             secret=self._key,
             sdk_error=AnthropicError,
         )
+
+    @asynccontextmanager
+    async def _send(self, body: dict[str, Any]) -> AsyncIterator[httpx2.Response]:
+        async with self._client().messages.with_streaming_response.create(**body) as response:
+            yield response.http_response
 
     def _client(self) -> AsyncAnthropic:
         return pooled(("anthropic", self._base_url, self._key, self._idle), self._make_client)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx2
 from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError
 
 from copilot.providers.base import (
@@ -51,18 +53,12 @@ class OpenAIProvider:
         names = ToolNames(tool.name for tool in request.tools)
         body = chat_body(request, names, self._dialect)
         return stream_answer(
-            lambda: self._send(body),
+            lambda: posted(openai_client(self._key, self._base_url, self._idle), "/chat/completions", body),
             ChatFold(names, tools=request.tools, dialect=self._dialect, secret=self._key),
             pause=request.pause,
             secret=self._key,
             sdk_error=OpenAIError,
         )
-
-    def _send(self, body: dict[str, Any]) -> Any:
-        # The SDK walks through typed arguments value by value; ours are in their wire form already.
-        given = {"model": body["model"], "messages": [], "stream": True}
-        client = openai_client(self._key, self._base_url, self._idle)
-        return client.chat.completions.with_streaming_response.create(**given, extra_body=body)
 
 
 def openai_client(api_key: str, base_url: str, idle_seconds: float) -> AsyncOpenAI:
@@ -78,6 +74,20 @@ def openai_client(api_key: str, base_url: str, idle_seconds: float) -> AsyncOpen
         )
 
     return pooled(("openai", base_url, api_key, idle_seconds), make)
+
+
+@asynccontextmanager
+async def posted(client: AsyncOpenAI, path: str, body: dict[str, Any]) -> AsyncIterator[httpx2.Response]:
+    """Send ``body`` and give its answer, of which nothing was read yet.
+
+    By the SDK's call for any path: that of each API first walks through typed arguments value by value, and ours
+    are in their wire form already.
+    """
+    response = await client.post(path, cast_to=httpx2.Response, body=body, stream=True)
+    try:
+        yield response
+    finally:
+        await response.aclose()
 
 
 def chat_body(request: ModelRequest, names: ToolNames, dialect: Dialect) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from genai_prices.types import TieredPrices
 from copilot.providers.base import Usage
 
 _MICRO = Decimal(1_000_000)
+Entry = tuple[TableProvider, TableModel]
 #: Who may have said what something cost, the least certain first.
 SOURCES = ("unknown", "estimate", "table", "provider")
 
@@ -108,7 +109,7 @@ def facts(model_id: str) -> Facts:
     )
 
 
-def _find(model_id: str) -> tuple[TableProvider, TableModel] | None:
+def _find(model_id: str) -> Entry | None:
     """Return the table's entry; a model with no price per token counts as unknown."""
     provider, _, name = model_id.partition("/")
     entry = settings.COPILOT_PROVIDERS.get(provider)
@@ -118,9 +119,8 @@ def _find(model_id: str) -> tuple[TableProvider, TableModel] | None:
     url = entry.get("base_url") if isinstance(entry, dict) else None
     attempts: list[tuple[str | None, str | None]] = [(None, url), (provider, None)] if url else [(provider, None)]
     for provider_id, provider_url in attempts:
-        try:
-            found = _entry(name, provider_id, provider_url)
-        except LookupError:
+        found = _entry(name, provider_id, provider_url)
+        if found is None:
             continue
         prices = found[1].get_prices(datetime.now(UTC))
         return found if prices.input_mtok is not None and prices.output_mtok is not None else None
@@ -128,9 +128,14 @@ def _find(model_id: str) -> tuple[TableProvider, TableModel] | None:
 
 
 @functools.lru_cache(maxsize=1000)
-def _entry(name: str, provider_id: str | None, provider_url: str | None) -> tuple[TableProvider, TableModel]:
-    """Find an entry of the table, which tries the rules of hundreds of models."""
-    return data_snapshot.get_snapshot().find_provider_model(name, None, provider_id, provider_url)
+def _entry(
+    name: str, provider_id: str | None, provider_url: str | None
+) -> tuple[TableProvider, TableModel] | None:
+    """Find an entry of the table, which tries the rules of hundreds of models; None where none fits."""
+    try:
+        return data_snapshot.get_snapshot().find_provider_model(name, None, provider_id, provider_url)
+    except LookupError:
+        return None
 
 
 def _rate(price: Decimal | TieredPrices | None) -> int | None:

@@ -10,7 +10,7 @@ import base64
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from openai import AsyncOpenAI, OpenAIError
+from openai import OpenAIError
 
 from copilot.providers.base import (
     ImagePart,
@@ -23,7 +23,7 @@ from copilot.providers.base import (
     ToolResultPart,
 )
 from copilot.providers.dialects import OPENAI
-from copilot.providers.openai import OFFICIAL, openai_client
+from copilot.providers.openai import OFFICIAL, openai_client, posted
 from copilot.providers.responses_fold import ResponsesFold
 from copilot.providers.transport import IDLE_SECONDS, stream_answer
 from copilot.providers.wire import ToolNames, dump, no_longer_than, object_schema, with_distinct_calls
@@ -52,18 +52,12 @@ class ResponsesProvider:
         names = ToolNames(tool.name for tool in request.tools)
         body = responses_body(request, names)
         return stream_answer(
-            lambda: self._send(body),
+            lambda: posted(openai_client(self._key, self._base_url, self._idle), "/responses", body),
             ResponsesFold(names, secret=self._key),
             pause=request.pause,
             secret=self._key,
             sdk_error=OpenAIError,
         )
-
-    def _send(self, body: dict[str, Any]) -> Any:
-        # The SDK walks through typed arguments value by value; ours are in their wire form already.
-        client: AsyncOpenAI = openai_client(self._key, self._base_url, self._idle)
-        given = {"model": body["model"], "input": [], "stream": True}
-        return client.responses.with_streaming_response.create(**given, extra_body=body)
 
 
 def responses_body(request: ModelRequest, names: ToolNames) -> dict[str, Any]:

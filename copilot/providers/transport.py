@@ -167,7 +167,7 @@ async def stream_answer(
     """Make a call and yield its parts as they arrive; closing the generator closes the connection.
 
     Args:
-        call: starts the request; its context is the SDK's streamed response.
+        call: starts the request; its context is the HTTP response, of which nothing was read yet.
         pause: seconds to wait after each piece, see ``ModelRequest``.
         secret: the key in use, kept out of every error.
         sdk_error: the base class of the SDK's exceptions.
@@ -177,7 +177,7 @@ async def stream_answer(
     """
     reader = _Reader()
     try:
-        async with call() as response, aclosing(response.http_response.aiter_bytes()) as pieces:
+        async with call() as response, aclosing(response.aiter_bytes()) as pieces:
             try:
                 async for piece in pieces:
                     for part in _joined(_parts(reader, fold, piece)):

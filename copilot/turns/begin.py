@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.conf import settings
@@ -63,8 +63,8 @@ def do_begin_turn(
             "tools": session.tools,
             **instructions_of(session, personal=by_owner or lent),
             **({"lent": True} if lent else {}),
-            "max_output_tokens": settings.COPILOT_MAX_OUTPUT_TOKENS,
-            "policy": _policy(session, origin, by_owner),
+            "max_output_tokens": _most_output(options),
+            "policy": _policy(session, origin, by_owner, options),
             **({"asked_from": again.asked_from} if again else {}),
         },
     )
@@ -98,8 +98,17 @@ def _asked_again(session: Session, again: Again | None) -> Iterable[Message]:
     return session.messages.shown().filter(role=Message.Role.USER, seq__gte=again.asked_from)
 
 
-def _policy(session: Session, origin: str, by_owner: bool) -> dict[str, Any]:
-    """Resolve what the turn's tools may do without being asked about: it is judged by this to its end."""
+def _most_output(options: Mapping[str, Any]) -> int:
+    """Return how many tokens one call of the model may say, 0: no limit. A message can only ask for less."""
+    limits = (options.get("max_output_tokens"), settings.COPILOT_MAX_OUTPUT_TOKENS)
+    return min((limit for limit in limits if limit), default=0)
+
+
+def _policy(session: Session, origin: str, by_owner: bool, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Resolve what the turn's tools may do without being asked about: it is judged by this to its end.
+
+    A message that is sent ``unattended`` comes from where nobody can be shown a question.
+    """
     policy = resolve_policy(
         user_id=session.user_id,
         session_id=session.pk,
@@ -108,6 +117,8 @@ def _policy(session: Session, origin: str, by_owner: bool) -> dict[str, Any]:
         in_person=by_owner,
         temporary=session.temporary,
     )
+    if options.get("unattended"):
+        policy = replace(policy, can_ask=False)
     return policy.as_json()
 
 

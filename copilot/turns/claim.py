@@ -17,7 +17,7 @@ from common.db import db_now, seconds_ago, transact
 from copilot.events import schema
 from copilot.events.log import EventBatch
 from copilot.models import Session, Turn, User
-from copilot.turns.journal import journal
+from copilot.turns.journal import journal_each
 
 #: Turns that are claimed in one transaction, at most.
 BATCH = 16
@@ -164,19 +164,23 @@ def _claim(worker_id: uuid.UUID, candidates: list[Candidate]) -> list[Claim]:
         fence=F("fence") + 1,
     )
     mine = Turn.objects.filter(pk__in=taken, status=Turn.Status.RUNNING, worker=worker_id)
-    claimed = mine.values_list("pk", "fence", "attempt", "sealed_seq")
-    return [_begin_claim(worker_id, taken[pk], *held) for pk, *held in claimed]
+    claimed = list(mine.values_list("pk", "fence", "attempt", "sealed_seq"))
+    noted = {
+        pk: {"worker": str(worker_id), "fence": fence, "attempt": attempt} for pk, fence, attempt, _ in claimed
+    }
+    if noted:
+        journal_each("claimed", noted)
+    return [_begin_claim(taken[pk], fence, sealed_seq) for pk, fence, _, sealed_seq in claimed]
 
 
-def _begin_claim(worker_id: uuid.UUID, candidate: Candidate, fence: int, attempt: int, sealed_seq: int) -> Claim:
-    """Take back what no row keeps of the claim before, and note this one."""
+def _begin_claim(candidate: Candidate, fence: int, sealed_seq: int) -> Claim:
+    """Take back what no row keeps of the claim before."""
     turn_id, session_id, user_id, _ = candidate
     # Nobody can have written before the first claim.
     batch = EventBatch.after_log(turn_id) if fence > 1 else EventBatch(turn_id, 0)
     if batch.seq > sealed_seq:
         batch.append(schema.rollback(sealed_seq))
         batch.write()
-    journal(turn_id, "claimed", worker=str(worker_id), fence=fence, attempt=attempt)
     return Claim(turn_id, session_id, user_id, fence, batch.seq)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import CharField, Q, Value
+from django.db.models.functions import Cast
 
 from common.db import transact
 from common.errors import Conflict, Invalid, NotFound, TooLarge
@@ -22,7 +23,7 @@ from common.usertext import check_user_text
 from copilot.events import publish
 from copilot.events.log import from_outside
 from copilot.files import check_attachments, do_attach
-from copilot.models import Message, Session, Turn, User
+from copilot.models import Message, Session, Turn
 from copilot.models.session import SessionQuerySet
 from copilot.models.turn import live_turn_of
 from copilot.people import is_time_zone
@@ -97,7 +98,7 @@ def submit_message(
         Busy: the session's lock was not granted in time; nothing was stored.
     """
     options = {"model": model, "effort": effort, "timezone": timezone, "context": context or {}}
-    stored = _check(text, client_id, options, delivery)
+    stored = check_message(text, client_id, options, delivery)
     options = {key: storable_json(value) for key, value in options.items() if value}
     files = check_attachments(attachments)
     return _accept(
@@ -142,8 +143,8 @@ def check_wanted_model(model: str) -> None:
         raise Invalid(str(error), code="unknown_model", model=model) from error
 
 
-def _check(text: object, client_id: object, options: dict[str, Any], delivery: str) -> str:
-    """Refuse what cannot be accepted; return the text as it is stored."""
+def check_message(text: object, client_id: object, options: dict[str, Any], delivery: str) -> str:
+    """Refuse (``Invalid``, ``TooLarge``) what cannot be accepted; return the text as it is stored."""
     stored = check_text(text)
     check_client_id(client_id)
     if options["effort"] and options["effort"] not in EFFORTS:
@@ -172,10 +173,19 @@ def digest_of(*asked: Any) -> str:
     return hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+_MESSAGE, _TURN = "message", "turn"
+
+
 @prepared
-def _waiting_or_sent_as(session_id: Any, client_id: Any) -> Any:
+def _in_the_way(session_id: Any, client_id: Any) -> Any:
+    """Find messages that wait or were sent under this name, which they tell, and the turn that has not ended."""
     related = Q(state=Message.State.QUEUED) | Q(client_id=client_id)  # null is equal to none
-    return Message.objects.filter(related, session_id=session_id).values_list("state", "client_id")
+    messages = Message.objects.filter(related, session_id=session_id)
+    turns = Turn.objects.live().filter(session_id=session_id)
+    no_name = Cast(Value(None), CharField())
+    return messages.values_list(Value(_MESSAGE), "client_id").union(
+        turns.values_list(Value(_TURN), no_name), all=True
+    )
 
 
 @from_outside
@@ -232,23 +242,23 @@ def do_accept(
     Raises:
         Conflict: ``queue_full``, ``client_id_reused``, or ``session_busy`` with ``only_idle``.
     """
-    # One narrow look for both: most messages are new, to a session where nothing waits.
-    known = _waiting_or_sent_as(session.pk, client_id)
-    if client_id is not None and any(name == client_id for _, name in known):
+    # One narrow look for all three: most messages are new, to a session where nothing runs and nothing waits.
+    known = _in_the_way(session.pk, client_id)
+    if client_id is not None and (_MESSAGE, client_id) in known:
         earlier = session.messages.select_related("turn").get(client_id=client_id)
         return do_find_earlier(session, earlier, digest)
-    live = do_live_turn(session)
+    live = do_live_turn(session) if (_TURN, None) in known else None
     if live is not None and only_idle:
         raise Conflict("The agent is still working. Wait for it to end, or stop it first.", code="session_busy")
-    waiting = list(session.messages.queued()) if known else []
+    waiting = list(session.messages.queued()) if any(kind == _MESSAGE for kind, _ in known) else []
     if live is not None and len(waiting) >= settings.PENDING_MAX:
         raise Conflict(
             f"{len(waiting)} messages are waiting already. Withdraw one, or wait for the answer.",
             code="queue_full",
         )
-    own = is_owners(origin, standing)
-    if own and "timezone" not in options and (zone := _time_zone_of(session.user_id)[0]):
-        # Stored with the message, so that it is told the same in every later turn.
+    if "timezone" not in options and is_owners(origin, standing) and (zone := session.wishes.time_zone):
+        # Stored with the message, so that it is told the same in every later turn. Not the caller's: a socket
+        # knows the person as they were when it was opened.
         options = {**options, "timezone": zone}
     message = do_new_message(
         session,
@@ -270,12 +280,6 @@ def do_accept(
         return _queued(message, waiting, live)
     answers = [*waiting, message]
     return Accepted(message, do_begin_turn(session, answers, origin=origin), answers=answers)
-
-
-@prepared
-def _time_zone_of(user_id: Any) -> Any:
-    # Asked for anew: a socket knows the person as they were when it was opened.
-    return User.objects.filter(pk=user_id).values_list("time_zone", flat=True)
 
 
 def do_lock_session(user: Any, session_id: uuid.UUID | None) -> Session:

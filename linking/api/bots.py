@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from approvals.objects import moment
 from common.apidocs import bot_errors, created, found
 from linking.api import examples
 from linking.api.components import IssuedOutput, LinkTokenBody, ResolveBody, ResolvedOutput, TokenStatusOutput
@@ -15,7 +16,6 @@ from linking.bot_auth import BotView, bot_of
 from linking.link_tokens import Target, issue_link_token, status_of_token
 from linking.links import link_of
 from linking.models.links import LinkKind
-from linking.objects import moment
 
 
 class ResolveView(BotView):

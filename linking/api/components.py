@@ -17,7 +17,7 @@ class Kind(serializers.ChoiceField):
     """``server`` or ``user``, and nothing that could be turned into one."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(choices=LinkKind.values, **kwargs)
+        super().__init__(choices=LinkKind.choices, **kwargs)
 
     def to_internal_value(self, data: Any) -> str:
         """Return the kind; anything but a string is refused."""
@@ -68,7 +68,7 @@ class LinkOutput(serializers.Serializer[Any]):
     """A link. ``allows_personal`` is there for servers."""
 
     id = serializers.UUIDField()
-    kind = serializers.ChoiceField(LinkKind.values)
+    kind = serializers.ChoiceField(LinkKind.choices)
     bot = serializers.CharField()
     platform = serializers.CharField()
     platform_id = serializers.CharField()
@@ -90,7 +90,7 @@ class LinkPage(serializers.Serializer[Any]):
 class LinkTokenOutput(serializers.Serializer[Any]):
     """What a token links to whom, and what that allows."""
 
-    kind = serializers.ChoiceField(LinkKind.values)
+    kind = serializers.ChoiceField(LinkKind.choices)
     bot = serializers.CharField()
     platform = serializers.CharField()
     platform_id = serializers.CharField()

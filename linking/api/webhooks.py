@@ -9,11 +9,11 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from approvals.objects import moment
 from common.apidocs import bot_errors, created, found, no_content
 from common.bodies import Body, Flag, Text
 from linking.bot_auth import BotView, bot_of
 from linking.models import Webhook, WebhookDelivery
-from linking.objects import moment
 from linking.webhooks.registration import Registered, remove_webhook, set_webhook, webhook_of
 
 _WEBHOOK = {

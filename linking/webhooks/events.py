@@ -13,12 +13,12 @@ from django.db.models import QuerySet
 from django.db.models.signals import post_delete, post_save
 
 from approvals.models import Action
+from approvals.objects import moment
 from approvals.signals import action_cancelled, action_decided, action_expired, action_opened
 from copilot import worker
 from copilot.models import Turn
 from copilot.signals import sweeping, turn_ended
 from linking.models import Bot, Link, ServerLink, UserLink, Webhook
-from linking.objects import moment
 from linking.webhooks import deliver
 from linking.webhooks.outbox import do_record
 from linking.webhooks.threads import Told, told_of

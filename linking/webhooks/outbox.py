@@ -9,11 +9,11 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from approvals.objects import moment
 from common.faults import reach
 from common.ids import new_id
 from copilot.turns.dispatch import send_hint
 from linking.models import Webhook, WebhookDelivery
-from linking.objects import moment
 
 TASK = "linking.deliver_webhooks"
 

@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import Any
 
+import pytest
 from pytest_django import Settings
 
 from common.logs import HidesTokens, LineFormatter, hide_tokens_of_servers
@@ -42,6 +43,27 @@ def test_a_traceback_is_redacted() -> None:
 def test_the_servers_own_secrets_are_in_no_line(settings: Settings) -> None:
     settings.OPENAI_API_KEY = "a plain looking key"
     assert "plain looking" not in line("sent %r", {"Authorization": "a plain looking key"})
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/login/{}/", "/login/…/"),
+        ("/link/{}", "/link/…"),
+        ("/login/?next=/link/{}", "/login/?next=/link/…"),
+        ("/api/v1/link-tokens/{}/confirm", "/api/v1/link-tokens/…/confirm"),
+        ("/api/v1/bot/link-tokens/{}.", "/api/v1/bot/link-tokens/…."),
+        ("/s/{}", "/s/…"),
+    ],
+)
+def test_tokens_in_paths_are_hidden(path: str, shown: str) -> None:
+    token = "mK2f_9Qw-" + "Ab3" * 11
+    assert line("Not Found: %s", path.format(token)).endswith(f" Not Found: {shown}")
+
+
+@pytest.mark.parametrize("prefix", ["hf_", "hfb_"])
+def test_keys_are_hidden_wherever_they_stand(prefix: str) -> None:
+    assert line(f"got {prefix}{SECRET}xyz", header=f"{prefix}{SECRET}").count(SECRET[:8]) == 0
 
 
 def test_what_the_server_writes_about_requests_shows_neither_tokens_nor_keys() -> None:

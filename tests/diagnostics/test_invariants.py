@@ -362,7 +362,7 @@ def test_rules_that_the_database_enforces_too_are_checked() -> None:
     assert list(session_rules.one_turn_is_live(facts)) == ["2 turns are live"]
     session = Session(revision=1)
     two = [
-        session_rules.Place(uuid.uuid4(), n, n, "user", "done", False, None, None, None, session.pk, True)
+        session_rules.Place(uuid.uuid4(), n, n, "user", "done", False, None, None, None, session.pk, True, "web")
         for n in (1, 2)
     ]
     assert "follows" in next(session_rules.one_branch_is_shown(session_rules.SessionFacts(session, two)))

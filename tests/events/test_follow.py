@@ -223,3 +223,33 @@ async def test_a_page_says_where_the_turn_is(holder: Holder) -> None:
     assert await db(read_page, turn_id, 999) == following.Page([], terminal=True, live=False)
     assert await db(read_page, uuid.uuid4(), 0) == following.Page([], terminal=True, live=False)
     assert (await db(lambda: Turn.objects.get(pk=turn_id))).last_seq == len(rows)
+
+
+async def test_the_log_is_read_once_at_the_start(
+    holder: Holder, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, reads = following.read_page, []
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        reads.append(args)
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(following, "read_page", counting)
+    follower = start(holder)
+    await watch.until(lambda seen: seen.idle > 0)
+    assert len(reads) == 1
+    await db(holder.finish)
+    await follower
+
+
+async def test_a_layer_that_hangs_does_not_keep_a_follower_from_reading(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(following, "listen", hang)
+    monkeypatch.setattr(following, "JOIN_SECONDS", 0.01)
+    await write(holder, 3)
+    await db(holder.finish)
+    assert await collect(holder.claim.turn_id) == await log_of(holder)

@@ -13,7 +13,7 @@ from django.urls import path
 from django.utils import timezone
 from rest_framework.response import Response
 
-from common.auth import caller_of_key
+from common.auth import authenticate_scope_headers, caller_of_key
 from common.errors import Conflict, Invalid, NotAuthenticated, NotFound
 from linking.bot_auth import BotView, bot_caller_of_key, bot_of, bot_view_async, check_bot_still_valid
 from linking.bots import authenticate_bot, register_bot, revoke_bot_key, rotate_key, switch_bot
@@ -186,6 +186,11 @@ def test_only_a_bots_key_is_let_in_where_bots_are(bot, user, url):
 def test_a_bots_key_is_nobody_elsewhere(bot):
     with pytest.raises(NotAuthenticated, match="/api/v1/bot/"):
         caller_of_key(bot[1])
+
+
+async def test_a_bots_key_opens_no_socket(bot):
+    with pytest.raises(NotAuthenticated, match="/api/v1/bot/"):
+        await authenticate_scope_headers([(b"authorization", f"Bearer {bot[1]}".encode())])
 
 
 @pytest.mark.parametrize("url", ["/plain-deciding", "/deciding"])

@@ -39,7 +39,17 @@ def test_the_page_says_what_is_linked_to_whom_and_what_that_allows(page, issue):
     shown = page.get(f"/link/{issued.token}")
     said = text(shown)
     assert shown.status_code == 200
-    for words in ("Kite Builders", "discord", "concierge", "ada_k", USER_ID, "ada", "What this allows", "counted"):
+    for words in (
+        "Kite Builders",
+        "discord",
+        "concierge",
+        "ada_k",
+        SERVER_ID,
+        USER_ID,
+        "ada",
+        "What this allows",
+        "counted",
+    ):
         assert words in said
     assert issued.code not in said
     assert LinkToken.objects.get().used_at is None
@@ -90,6 +100,8 @@ def test_the_code_links_and_leads_to_the_list(page, user, issue):
 
 def test_a_wrong_code_is_told_and_the_page_asks_again(page, issue):
     issued = issue()
+    answer = page.post(f"/link/{issued.token}", {"code": " "})
+    assert (answer.status_code, LinkToken.objects.get().wrong_codes) == (400, 0)
     answer = page.post(f"/link/{issued.token}", {"code": wrong(issued.code)})
     assert answer.status_code == 400
     assert "The code is wrong" in text(answer)

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 from django.test import Client
 
-from common.errors import Busy, Gone, Invalid
-from linking import link_tokens
+from common.errors import Busy, Gone, Invalid, RateLimited
+from linking import bot_rate, link_tokens
 from linking.link_tokens import Target, confirm_link_token, issue_link_token
 from linking.links import unlink
 from linking.models import LinkToken, ServerLink
@@ -138,3 +138,13 @@ def test_two_tokens_asked_for_at_once_leave_one_that_can_be_used(bot, user, issu
         outcomes = race(issue, issue)
         assert all(isinstance(each, link_tokens.Issued) for each in outcomes), outcomes
         assert LinkToken.objects.open().count() == 1
+
+
+@guarded
+def test_the_last_call_of_a_minute_is_one_bots_one_call(bot, settings, monkeypatch, guarded):
+    settings.BOT_RATE = 1
+    if not guarded:
+        monkeypatch.setattr(bot_rate, "_count", lambda rate: lambda bot_id: 1)
+    outcomes = race(*[lambda: bot_rate.count_call(bot.pk)] * 3)
+    refused = [each for each in outcomes if isinstance(each, RateLimited)]
+    assert len(refused) == (2 if guarded else 0)

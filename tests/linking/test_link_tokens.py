@@ -220,11 +220,21 @@ def test_links_of_a_deactivated_owner_count_for_nothing(bot, user, issue):
         issue()
 
 
-def test_names_are_one_line_that_hides_nothing(bot, issue):
-    issue(Target(kind="server", platform_id="s", platform_name="a\u202egpj\u202c\n\x00b " + "x" * 300))
-    name = LinkToken.objects.get().platform_name
-    assert name.startswith("a gpj b xxx")
-    assert len(name) == 200
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("a\u202egpj\u202c\n\x00b", "a gpj b"),
+        ("x" * 300, "x" * 200),
+        ("\u200b\u2066 \u200d", ""),
+        ("👨\u200d👩\u200d👧", "👨\u200d👩\u200d👧"),
+        ("a\u2028b\ue000", "a b"),
+    ],
+    ids=["turned", "long", "invisible", "joined", "lines"],
+)
+def test_names_are_one_line_that_hides_nothing(issue, told, shown):
+    issue(Target(kind="server", platform_id="s", platform_name=told, platform_user_name=told))
+    row = LinkToken.objects.get()
+    assert (row.platform_name, row.platform_user_name) == (shown, shown)
 
 
 def test_dead_tokens_are_forgotten_after_a_week(bot, issue):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+from genai_prices import data_snapshot
 from pytest_django import Settings
 
+from copilot.providers import pricing
 from copilot.providers.base import Usage
 from copilot.providers.pricing import Cost, Facts, facts, price_call
 
@@ -55,3 +60,18 @@ def test_facts() -> None:
     assert known.context
     assert known.input_price
     assert facts("nobody/x") == Facts()
+
+
+def test_what_the_table_does_not_know_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pricing._entry.cache_clear()
+    looked: list[str] = []
+    snapshot = data_snapshot.get_snapshot()
+
+    def find(name: str, *_: Any) -> Any:
+        looked.append(name)
+        raise LookupError(name)
+
+    monkeypatch.setattr(snapshot, "find_provider_model", find)
+    assert [facts("openai/of-our-own"), facts("openai/of-our-own")] == [Facts(), Facts()]
+    assert looked == ["of-our-own"]
+    pricing._entry.cache_clear()

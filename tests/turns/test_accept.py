@@ -70,6 +70,15 @@ def test_a_busy_session_queues(session: Session) -> None:
     assert Turn.objects.get() == turn
 
 
+def test_a_message_for_an_idle_session_only_is_refused_by_a_busy_one(session: Session) -> None:
+    first = accept(session, client_id="a", only_idle=True)
+    with pytest.raises(Conflict) as refused:
+        accept(session, client_id="b", only_idle=True)
+    assert refused.value.error_code == "session_busy"
+    assert list(session.messages.queued()) == []
+    assert accept(session, client_id="a", only_idle=True).turn == first.turn
+
+
 def test_numbers_follow_the_order_of_acceptance(session: Session) -> None:
     make_turn(session)
     accept(session, "b")

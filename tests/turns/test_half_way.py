@@ -99,7 +99,7 @@ TRANSITIONS: dict[str, Step] = {
     "finish and go on": (running, (finish, "do_touch_session"), lambda holder: holder.finish()),
     "finish, at its event": (running, (EventBatch, "write"), lambda holder: holder.finish()),
     "take over": (lost, (EventBatch, "write"), lambda holder: take_over(holder.claim.turn_id, lease=60)),
-    "claim": (queued, (claim, "journal"), lambda holder: claim_next(holder.claim.turn_id)),
+    "claim": (queued, (claim, "journal_each"), lambda holder: claim_next(holder.claim.turn_id)),
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from chat.ui.speech import BEGINS_ANEW
 from common.db import db
 from copilot.models import Message, Session, Turn, TurnEvent, User
+from copilot.turns.branches import show_branch
 from copilot.turns.submit import submit_message
 from tests.harness import Crew
 from tests.ui.conftest import Answer, Front
@@ -143,10 +144,14 @@ async def test_a_message_that_comes_from_elsewhere_is_part_of_the_response(
     assert resumed.kinds.count("start-step") == resumed.kinds.count("finish-step")
 
 
-async def test_an_answer_whose_events_are_pruned_is_told_from_what_is_stored(worker: Crew, front: Front) -> None:
+@pytest.mark.parametrize("left", [0, 6], ids=["all", "most"])
+async def test_an_answer_whose_events_are_pruned_is_told_from_what_is_stored(
+    worker: Crew, front: Front, left: int
+) -> None:
     said = '/think hm\n/words 2\n/tool calculator {"expression": "1+1"}\n/tool demo_boom\n/words 1'
     first = await front.say("c1", said, message_id="m1")
-    await db(TurnEvent.objects.exclude(chunk__type="finish").delete)
+    last = (await db(Turn.objects.get)).last_seq or 0
+    await db(TurnEvent.objects.filter(seq__lt=last - left).delete)
     again = await front.say("c1", said, message_id="m1")
     assert (again.text, again.message_id) == (first.text, first.message_id)
     assert again.kinds.count("start-step") == again.kinds.count("finish-step") == 2
@@ -190,12 +195,36 @@ async def test_the_last_answer_is_given_again_once(worker: Crew, front: Front, u
 
 
 async def test_an_earlier_answer_is_given_again_in_a_branch(worker: Crew, front: Front, user: User) -> None:
-    await front.say("c1", "/words 1", message_id="m1")
+    first = await front.say("c1", "/words 1", message_id="m1")
     await front.say("c1", "/words 2", message_id="m2")
-    answer = await front.say("c1", "/words 1", message_id="m1", trigger="regenerate-message")
+    over: Any = {"trigger": "regenerate-message", "messageId": first.message_id}
+    answer = await front.say("c1", "/words 1", message_id="m1", **over)
+    again = await front.say("c1", "/words 1", message_id="m1", **over)
     assert answer.text == "w1"
+    assert first.message_id != answer.message_id == again.message_id
     session = await db(Session.objects.get, user=user)
     assert await db(shown, session) == [("user", "/words 1"), ("assistant", "w1")]
+
+
+async def test_an_answer_that_is_shown_again_can_be_given_again_again(
+    worker: Crew, front: Front, user: User
+) -> None:
+    first = await front.say("c1", "/words 1", message_id="m1")
+    over: Any = {"trigger": "regenerate-message", "messageId": first.message_id}
+    second = await front.say("c1", "/words 1", message_id="m1", **over)
+    session = await db(Session.objects.get, user=user)
+    await db(lambda: show_branch(user=user, session_id=session.pk, message_id=first.message_id))
+    third = await front.say("c1", "/words 1", message_id="m1", **over)
+    assert len({first.message_id, second.message_id, third.message_id}) == 3
+
+
+async def test_an_edited_message_keeps_its_files(worker: Crew, front: Front) -> None:
+    await front.say("c1", "/words 1", message_id="m1")
+    files = [{"type": "file", "mediaType": "text/plain", "url": "01981f5e-9b03-7a90-b1c4-77ad0e3f6c44"}]
+    again = await front.say("c1", "/words 1", message_id="m1", files=files)
+    assert (again.status, again.json["code"]) == (409, "client_id_reused")
+    edited = await front.say("c1", "/words 2", message_id="m1", files=files, messageId="m1")
+    assert (edited.status, edited.json["code"]) == (400, "invalid")
 
 
 async def test_nothing_is_answered_again_while_something_runs(worker: Crew, front: Front) -> None:

@@ -1,0 +1,1 @@
+"""The chat completions of OpenAI's API, for programs that speak nothing else. One call, one session."""

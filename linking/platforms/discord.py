@@ -1,0 +1,75 @@
+"""The adapter for Discord, as ``manage.py run_bot discord`` runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from linking.platforms import discord_wire as wire
+from linking.platforms.base import SetupError
+from linking.platforms.client import Holdfast
+from linking.platforms.conversation import Conversations
+from linking.platforms.discord_events import Events, Webhook
+from linking.platforms.discord_gateway import Gateway
+from linking.platforms.discord_platform import APART_SECONDS, Discord
+from linking.platforms.discord_rest import DiscordRest
+from linking.platforms.memory import Memory
+from linking.platforms.serving import listening, until_stopped
+
+REQUIRED = ("DISCORD_TOKEN",)
+OPTIONAL = ("DISCORD_API_URL", "DISCORD_PUBLIC_KEY", "DISCORD_WEBHOOK_LISTEN")
+
+
+async def serve(
+    configured: Mapping[str, str],
+    holdfast: Holdfast,
+    memory: Memory,
+    stop: asyncio.Event,
+    say: Callable[[str], None],
+    *,
+    apart_seconds: float = APART_SECONDS,
+) -> None:
+    """Run until ``stop`` is set: over the gateway, or with ``DISCORD_PUBLIC_KEY`` by signed requests.
+
+    Args:
+        configured: the settings named above.
+        say: prints a line for whoever runs it.
+        apart_seconds: between two writes in a channel.
+
+    Raises:
+        SetupError: a setting is wrong, or Discord does not let the bot in.
+    """
+    async with DiscordRest(configured["DISCORD_TOKEN"], configured["DISCORD_API_URL"]) as rest:
+        platform = Discord(rest, apart_seconds=apart_seconds)
+        conversations = Conversations(platform, holdfast, memory)
+        events = Events(rest, platform, conversations)
+        try:
+            await until_stopped(stop, _receive(configured, events, conversations, say))
+        finally:
+            await events.close()
+            await conversations.close()
+
+
+async def _receive(
+    configured: Mapping[str, str], events: Events, conversations: Conversations, say: Callable[[str], None]
+) -> None:
+    public_key = configured["DISCORD_PUBLIC_KEY"]
+    webhook = Webhook(_key(public_key), events.answer) if public_key else None
+    await events.begin()
+    conversations.resume()
+    if webhook is None:
+        say("Connected to Discord; waiting for messages over its gateway.")
+        await Gateway(configured["DISCORD_TOKEN"], events.find_gateway, events.take).run()
+        return
+    async with listening("DISCORD_WEBHOOK_LISTEN", configured["DISCORD_WEBHOOK_LISTEN"], webhook.take) as port:
+        say(f"Waiting for Discord's interactions on port {port}. Messages are not read this way, only commands.")
+        await asyncio.Event().wait()
+
+
+def _key(text: str) -> Ed25519PublicKey:
+    try:
+        return wire.read_public_key(text)
+    except ValueError as error:
+        raise SetupError("DISCORD_PUBLIC_KEY", "expected the 64 hexadecimal digits of the portal.") from error
