@@ -22,8 +22,8 @@ COLUMNS = ("nobody", "user", "other user", "staff", "bot", "other bot")
 #: What one makes another one must not find.
 METHODS = ("get", "delete", "post", "put", "patch")
 
-#: Whoever has a link token may use it; a chat is the caller's own by any name.
-ANYBODYS = ("link-tokens/", "ui/chat/")
+#: Whoever has a link token may use it; a chat is the caller's own by any name; models are everybody's.
+ANYBODYS = ("link-tokens/", "ui/chat/", "openai/models/")
 
 INTRODUCTION = """# Who may call what
 

@@ -77,6 +77,7 @@ class World:
         self.ids = {
             "session_id": answered.session.pk,
             "chat": answered.session.pk,
+            "model_id": "demo/demo",
             "turn_id": answered.turn.pk,
             "message_id": message.pk,
             "queued": (busy.pk, queued.pk),
