@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds for which Discord is asked at the start, until it answers.
 START_SECONDS = 3600.0
+#: Seconds for which a server's name is asked for; without it people see its id.
+NAME_SECONDS = 2.0
 #: Seconds by which the time of a signature may differ from now: Discord sets no limit, so this is ours.
 SIGNED_SECONDS = 300
 #: So many interactions are known again when they are sent again within that time.
@@ -96,7 +99,7 @@ class Events:
             name_of_guild = self._names.get(str(data.get("guild_id")), "")
             incoming = wire.read_message(data, me=self.me, roles=self.roles, guild_name=name_of_guild)
             if incoming:
-                task = asyncio.create_task(self._conversations.handle(incoming))
+                task = asyncio.create_task(self._handle(incoming))
                 self._crew.add(task)
                 return task
         elif name == "INTERACTION_CREATE":
@@ -127,12 +130,22 @@ class Events:
         self._crew.start(self._do(reaction))
         return reaction.answer
 
+    async def _handle(self, incoming: Incoming) -> None:
+        """Do what a message asks. Who links a server is told its name, which a resumed session does not bring."""
+        guild = incoming.place.platform_id
+        if incoming.command == "link" and incoming.place.kind == "server" and not incoming.place_name:
+            with suppress(PlatformError):
+                found = await self._rest.ask("GET", f"/guilds/{guild}", patience=NAME_SECONDS)
+                self._names[guild] = str(found.get("name") or "")
+            incoming = replace(incoming, place_name=self._names.get(guild, ""))
+        await self._conversations.handle(incoming)
+
     async def _do(self, reaction: wire.Reaction) -> None:
         asked = reaction.asked
         if asked is None:
             return
         if isinstance(asked, Incoming):
-            await self._conversations.handle(asked)
+            await self._handle(asked)
         else:
             with suppress(Unreachable):  # whoever pressed was told
                 await self._conversations.press(asked)
