@@ -15,6 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from linking.platforms import discord_wire as wire
+from linking.platforms.asking import read_object
 from linking.platforms.base import Incoming, PlatformError, SetupError
 from linking.platforms.client import Unreachable
 from linking.platforms.conversation import Conversations
@@ -181,11 +182,8 @@ class Webhook:
         signed = wire.is_signed(self._key, signature=signature, timestamp=timestamp, body=body)
         if not signed or not self._is_fresh(timestamp):
             return Answer(401, b'{"error":"bad signature"}')
-        try:
-            data = json.loads(body)
-        except ValueError:
-            data = None
-        if not isinstance(data, dict):
+        data = read_object(body)
+        if data is None:
             return Answer(400, b'{"error":"no object"}')
         if "id" not in data:
             # News of the application, not interactions: they are only confirmed.

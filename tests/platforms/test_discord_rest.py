@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from linking.platforms import discord_rest
+from linking.platforms import asking, discord_rest
 from linking.platforms.base import Refused, TooFast, Unavailable
 from linking.platforms.discord_events import Events
 from linking.platforms.discord_platform import Discord
@@ -29,7 +29,7 @@ async def discord() -> AsyncIterator[DiscordStandIn]:
 @pytest.fixture
 async def rest(discord: DiscordStandIn, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DiscordRest]:
     """A client of it."""
-    monkeypatch.setattr(discord_rest, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(asking, "AGAIN_SECONDS", 0.01)
     async with DiscordRest(TOKEN, discord.api_url) as client:
         yield client
 
