@@ -9,11 +9,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from linking.platforms import discord_wire as wire
+from linking.platforms.asking import read_object
 from linking.platforms.base import Incoming, PlatformError, SetupError
 from linking.platforms.client import Unreachable
 from linking.platforms.conversation import Conversations
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds for which Discord is asked at the start, until it answers.
 START_SECONDS = 3600.0
+#: Seconds for which a server's name is asked for; without it people see its id.
+NAME_SECONDS = 2.0
 #: Seconds by which the time of a signature may differ from now: Discord sets no limit, so this is ours.
 SIGNED_SECONDS = 300
 #: So many interactions are known again when they are sent again within that time.
@@ -96,7 +100,7 @@ class Events:
             name_of_guild = self._names.get(str(data.get("guild_id")), "")
             incoming = wire.read_message(data, me=self.me, roles=self.roles, guild_name=name_of_guild)
             if incoming:
-                task = asyncio.create_task(self._conversations.handle(incoming))
+                task = asyncio.create_task(self._handle(incoming))
                 self._crew.add(task)
                 return task
         elif name == "INTERACTION_CREATE":
@@ -127,12 +131,22 @@ class Events:
         self._crew.start(self._do(reaction))
         return reaction.answer
 
+    async def _handle(self, incoming: Incoming) -> None:
+        """Do what a message asks. Who links a server is told its name, which a resumed session does not bring."""
+        guild = incoming.place.platform_id
+        if incoming.command == "link" and incoming.place.kind == "server" and not incoming.place_name:
+            with suppress(PlatformError):
+                found = await self._rest.ask("GET", f"/guilds/{guild}", patience=NAME_SECONDS)
+                self._names[guild] = str(found.get("name") or "")
+            incoming = replace(incoming, place_name=self._names.get(guild, ""))
+        await self._conversations.handle(incoming)
+
     async def _do(self, reaction: wire.Reaction) -> None:
         asked = reaction.asked
         if asked is None:
             return
         if isinstance(asked, Incoming):
-            await self._conversations.handle(asked)
+            await self._handle(asked)
         else:
             with suppress(Unreachable):  # whoever pressed was told
                 await self._conversations.press(asked)
@@ -168,11 +182,8 @@ class Webhook:
         signed = wire.is_signed(self._key, signature=signature, timestamp=timestamp, body=body)
         if not signed or not self._is_fresh(timestamp):
             return Answer(401, b'{"error":"bad signature"}')
-        try:
-            data = json.loads(body)
-        except ValueError:
-            data = None
-        if not isinstance(data, dict):
+        data = read_object(body)
+        if data is None:
             return Answer(400, b'{"error":"no object"}')
         if "id" not in data:
             # News of the application, not interactions: they are only confirmed.

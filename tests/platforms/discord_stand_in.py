@@ -111,6 +111,7 @@ class DiscordStandIn:
             [
                 web.get(f"{api}/applications/@me", self._application),
                 web.get(f"{api}/gateway/bot", self._gateway_bot),
+                web.get(api + "/guilds/{guild}", self._guild),
                 web.put(api + "/applications/{app}/commands", self._put_commands),
                 web.post(f"{api}/users/@me/channels", self._open_private),
                 web.post(api + "/channels/{channel}/messages", self._post_message),
@@ -471,6 +472,11 @@ class DiscordStandIn:
 
     async def _application(self, _: web.Request) -> web.Response:
         return web.json_response({"id": APPLICATION, "name": "holdfast", "bot": {"id": ME}})
+
+    async def _guild(self, request: web.Request) -> web.Response:
+        if request.match_info["guild"] != GUILD:
+            return _bad(10004, "Unknown Guild", 404)
+        return web.json_response({"id": GUILD, "name": "The harbour"})
 
     async def _put_commands(self, request: web.Request) -> web.Response:
         if request.match_info["app"] != APPLICATION:

@@ -162,6 +162,16 @@ async def test_an_answer_that_is_ready_too_early_waits_for_discord(
     assert used.answers[0] == {"type": 5, "flags": 64}
 
 
+async def test_a_server_is_linked_by_its_name(
+    discord: DiscordStandIn, holdfast: HoldfastStandIn, url: str
+) -> None:
+    data = discord.interaction(2, discord.public(), ADA, {"name": "link"})
+    await deliver(discord, url, data)
+    await discord.until(lambda: "in private" in discord.interactions[data["token"]].words)
+    [asked] = holdfast.tokens.values()
+    assert (asked["platform_id"], asked["platform_name"]) == (GUILD, "The harbour")
+
+
 async def test_requests_that_are_too_large_or_forged_get_nowhere(
     discord: DiscordStandIn, holdfast: HoldfastStandIn, url: str
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from linking.platforms import slack_web
+from linking.platforms import asking
 from linking.platforms.base import TooFast, Unavailable
 from linking.platforms.slack_web import SlackRefused, SlackWeb
 from tests.platforms.slack_stand_in import BOT_TOKEN, SlackStandIn
@@ -32,7 +32,7 @@ async def slack() -> AsyncIterator[SlackStandIn]:
 @pytest.fixture
 async def web(slack: SlackStandIn, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SlackWeb]:
     """A client of it."""
-    monkeypatch.setattr(slack_web, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(asking, "AGAIN_SECONDS", 0.01)
     async with SlackWeb(BOT_TOKEN, slack.api_url) as client:
         yield client
 
