@@ -164,23 +164,9 @@ def test_names_and_quotes_are_cut() -> None:
 
 
 _FIELDS = [
-    "message",
-    "callback_query",
-    "chat",
-    "from",
-    "id",
-    "text",
-    "entities",
-    "offset",
-    "length",
-    "type",
-    "reply_to_message",
-    "quote",
-    "sender_chat",
-    "message_id",
-    "data",
-    "message_thread_id",
-    "photo",
+    *("message", "callback_query", "chat", "from", "id", "text", "entities", "offset"),
+    *("length", "type", "reply_to_message", "quote", "sender_chat", "message_id", "data", "message_thread_id"),
+    *("photo",),
 ]
 _VALUES = st.recursive(
     st.none()
