@@ -144,6 +144,16 @@ class DiscordStandIn:
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/api/v10"
 
+    def settings(self, **over: str) -> dict[str, str]:
+        """Return the settings of an adapter of it."""
+        return {
+            "DISCORD_TOKEN": TOKEN,
+            "DISCORD_API_URL": self.api_url,
+            "DISCORD_PUBLIC_KEY": "",
+            "DISCORD_WEBHOOK_LISTEN": "127.0.0.1:0",
+            **over,
+        }
+
     # What tests do.
 
     async def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> Any:

@@ -27,12 +27,7 @@ async def discord() -> AsyncIterator[DiscordStandIn]:
 @pytest.fixture
 def settings(discord: DiscordStandIn) -> dict[str, str]:
     """The adapter's settings."""
-    return {
-        "DISCORD_TOKEN": TOKEN,
-        "DISCORD_API_URL": discord.api_url,
-        "DISCORD_PUBLIC_KEY": "",
-        "DISCORD_WEBHOOK_LISTEN": "127.0.0.1:0",
-    }
+    return discord.settings()
 
 
 @pytest.fixture

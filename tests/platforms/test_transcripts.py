@@ -58,12 +58,7 @@ async def finish(turn: StandInTurn) -> None:
 async def test_on_discord(holdfast: HoldfastStandIn, tmp_path: Path) -> None:
     script, ada, grace = Script(), "500000000000000001", "500000000000000002"
     async with d.DiscordStandIn() as discord:
-        settings = {
-            "DISCORD_TOKEN": d.TOKEN,
-            "DISCORD_API_URL": discord.api_url,
-            "DISCORD_PUBLIC_KEY": "",
-            "DISCORD_WEBHOOK_LISTEN": "",
-        }
+        settings = discord.settings()
         channel = discord.public()
 
         async def says(words: str) -> d.Message:
@@ -107,13 +102,7 @@ async def test_on_discord(holdfast: HoldfastStandIn, tmp_path: Path) -> None:
 async def test_on_slack(holdfast: HoldfastStandIn, tmp_path: Path) -> None:
     script, ada, grace, channel = Script(), "U0ADA", "U0GRACE", "C0GENERAL"
     async with s.SlackStandIn() as slack:
-        settings = {
-            "SLACK_BOT_TOKEN": s.BOT_TOKEN,
-            "SLACK_APP_TOKEN": s.APP_TOKEN,
-            "SLACK_SIGNING_SECRET": "",
-            "SLACK_API_URL": slack.api_url,
-            "SLACK_WEBHOOK_LISTEN": "",
-        }
+        settings = slack.settings()
 
         async def says(words: str, where: str = channel) -> s.Message:
             found: s.Message = await slack.until(
