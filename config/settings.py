@@ -224,8 +224,9 @@ LOGGING = {
     "loggers": {
         **{app: {"level": LOG_LEVEL} for app in ("common", "approvals", "copilot", "chat", "linking", "config")},
         "django.channels.server": {"level": "WARNING"},
-        # They write what they could not read of a server's messages, which people's texts are part of.
-        **{name: {"level": "CRITICAL"} for name in ("mcp", "client")},
+        # They write what they could not read of a server's messages, or all that comes from Redis: people's texts
+        # are part of it.
+        **{name: {"level": "CRITICAL"} for name in ("mcp", "client", "push_response")},
     },
 }
 
