@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -14,7 +15,7 @@ from linking.admin_base import Looking
 from linking.bots import revoke_bot_key, switch_bot
 from linking.keys import revoke_key
 from linking.links import unlink
-from linking.models import Bot, BotKey, Link, LinkToken, PersonalKey, ServerLink, UserLink
+from linking.models import Bot, BotKey, Link, LinkToken, PersonalKey, ServerLink, Thread, UserLink
 
 
 @admin.register(PersonalKey)
@@ -106,6 +107,11 @@ class _LinkAdmin(Looking):
         """Ask Django's own permission."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Let threads go with their link, though nobody deletes one by itself."""
+        shown, counts, _, protected = super().get_deleted_objects(objs, request)
+        return shown, counts, set(), protected
+
     def delete_model(self, request: HttpRequest, obj: Link) -> None:
         """Unlink as the owner would: what the bot asked for there is stopped."""
         with suppress(NotFound):  # the owner was faster
@@ -138,6 +144,22 @@ class UserLinkAdmin(_LinkAdmin):
     """Links of private messages."""
 
     fields = ("bot", "owner", "platform_id", "platform_name", "asked_by", "asked_by_name", "created_at")
+
+
+@admin.register(Thread)
+class ThreadAdmin(Looking):
+    """Which sessions are conversations on a platform."""
+
+    list_display = ["created_at", "bot", "place", "session_id"]
+    list_select_related = ["bot", "server_link", "user_link"]
+    list_filter = ["bot"]
+    search_fields = ["thread_id", "=session__id"]
+    fields = ("bot", "server_link", "user_link", "thread_id", "session_id", "created_at")
+
+    @admin.display(description="place")
+    def place(self, thread: Thread) -> str:
+        """What is linked."""
+        return str(thread.link)
 
 
 @admin.register(LinkToken)

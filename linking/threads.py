@@ -47,7 +47,7 @@ def _do_begin_thread(link: Link, thread_id: str) -> uuid.UUID:
     if do_lock_link(link) is None or _threads_of(link).filter(thread_id=thread_id).exists():
         raise ThreadMoved
     session = create_session(user=link.owner)
-    Thread.objects.create(bot=link.bot, thread_id=thread_id, session=session, **_foreign_key(link))
+    Thread.objects.create(bot_id=link.bot_id, thread_id=thread_id, session=session, **_foreign_key(link))
     return session.pk
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from copilot.models import Message, Session, Turn, User
@@ -296,3 +297,19 @@ def test_a_message_costs_the_same_however_many_threads_and_messages_there_are(
     # runs; what it is told and what is remembered; turn and messages; session, journal and rate; savepoints.
     with django_assert_num_queries(16):
         server.post("another")
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_the_admin_lists_threads(
+    server: Linked, admin_client: Client, count: int, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(count):
+        server.say(thread_id=f"t{number}")
+    with django_assert_max_num_queries(8):
+        page = admin_client.get("/admin/linking/thread/")
+    assert page.status_code == 200
+    thread = Thread.objects.first()
+    assert thread is not None
+    shown = admin_client.get(f"/admin/linking/thread/{thread.pk}/change/")
+    assert str(thread.session_id) in shown.content.decode()
+    assert admin_client.post(f"/admin/linking/thread/{thread.pk}/delete/", {"post": "yes"}).status_code == 403
