@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -78,9 +79,10 @@ async def _receive(
 async def _over_gateway(token: str, events: Events, memory: Memory) -> None:
     """Receive events, from where an earlier process of the same bot stopped."""
     old, session = memory.session, None
-    if old.get("bot") == events.me:
-        session = Session(str(old["id"]), str(old["url"]), int(old["seq"]))
-        events.roles = frozenset(old["roles"])
+    with suppress(LookupError, ValueError, TypeError):  # a file of another form: a new session is begun
+        if old["bot"] == events.me:
+            session = Session(str(old["id"]), str(old["url"]), int(old["seq"]))
+            events.roles = frozenset(old["roles"])
     gateway = Gateway(token, events.find_gateway, events.take, session=session)
 
     def keep() -> None:
