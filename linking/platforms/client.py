@@ -170,9 +170,9 @@ class Holdfast:
                 status, headers = answer.status, answer.headers
                 found = await answer.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(type(error).__name__) from error
-        except ValueError as error:  # a proxy's page, perhaps
-            raise Unreachable("the answer is no JSON") from error
+            raise Unreachable(type(error).__name__) from None  # its text may have a link token in it
+        except ValueError:  # a proxy's page, perhaps
+            raise Unreachable("the answer is no JSON") from None
         if status < 400 and isinstance(found, dict):
             return found
         if status >= 500 or not isinstance(found, dict):

@@ -6,7 +6,6 @@ whose bucket is used up is not sent at all, because too many refused requests ge
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
@@ -18,14 +17,13 @@ import aiohttp
 
 from common.version import VERSION
 from linking.platforms import discord_wire as wire
-from linking.platforms.base import PlatformError, Refused, TooFast, Unavailable
+from linking.platforms.asking import patiently, read_object, read_seconds
+from linking.platforms.base import Refused, TooFast, Unavailable
 
 #: Seconds after which no answer comes any more.
 TIMEOUT_SECONDS = 15.0
 #: Buckets that are remembered; those whose window has ended are then forgotten.
 BUCKETS_MAX = 1000
-#: Seconds between two tries of a request that may wait, when the server failed or was not reached.
-AGAIN_SECONDS = 0.5
 
 _IDS = re.compile(r"\d{15,}")
 #: What follows one of these in a path has limits of its own.
@@ -146,18 +144,7 @@ class DiscordRest:
         Raises:
             TooFast, Unavailable, DiscordRefused: it was not done.
         """
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                return await self._ask(method, path, body)
-            except TooFast as error:
-                last: PlatformError = error
-                seconds = error.seconds
-            except Unavailable as error:
-                last, seconds = error, AGAIN_SECONDS
-            if time.monotonic() + seconds > deadline:
-                raise last
-            await asyncio.sleep(seconds)
+        return await patiently(lambda: self._ask(method, path, body), patience)
 
     async def _ask(self, method: str, path: str, body: Any) -> Any:
         assert self._http is not None, "use it as a context manager"  # noqa: S101 # how it is meant to be used
@@ -173,9 +160,9 @@ class DiscordRest:
         self._limits.learn(route, major, headers)
         if status < 300:
             return json.loads(raw) if raw else None
-        said = _object(raw)
+        said = read_object(raw) or {}
         if status == 429:
-            seconds = _seconds(said.get("retry_after") or headers.get("Retry-After"))
+            seconds = read_seconds(said.get("retry_after") or headers.get("Retry-After"))
             everything = bool(said.get("global")) or headers.get("X-RateLimit-Global", "").lower() == "true"
             self._limits.refused(route, major, seconds, everything=everything)
             raise TooFast(seconds)
@@ -183,18 +170,3 @@ class DiscordRest:
             raise Unavailable(f"Discord answered {status}")
         code = said.get("code")
         raise DiscordRefused(status, code if isinstance(code, int) else 0, str(said.get("message") or "no reason"))
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(raw)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _seconds(value: Any) -> float:
-    try:
-        return max(float(value or 1.0), 0.0)
-    except (TypeError, ValueError):
-        return 1.0

@@ -98,7 +98,12 @@ async def listening(setting: str, address: str, handle: Handle) -> AsyncIterator
         raise SetupError(setting, "expected host:port, as in 127.0.0.1:8082.")
 
     async def answer(request: web.Request) -> web.Response:
-        made = await handle(request.headers, await request.read())
+        body = await request.read()
+        try:
+            made = await handle(request.headers, body)
+        except Exception:  # of a form that nobody foresaw
+            logger.exception("a request could not be read")
+            made = Answer(400)
         return web.Response(status=made.status, body=made.body, content_type=made.content_type)
 
     app = web.Application(client_max_size=BODY_MAX)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from linking.platforms import slack_wire as wire
+from linking.platforms.asking import read_object
 from linking.platforms.base import Incoming, Person, Place, PlatformError, Press, SetupError
 from linking.platforms.client import Unreachable
 from linking.platforms.conversation import Conversations
@@ -153,7 +154,7 @@ class Webhook:
             return Answer(401, b'{"error":"bad signature"}')
         if headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
             return await self._form(body)
-        payload = _object(body)
+        payload = read_object(body)
         if payload is None:
             return Answer(400, b'{"error":"no object"}')
         if payload.get("type") == "url_verification":
@@ -168,21 +169,13 @@ class Webhook:
         except ValueError:
             return Answer(400, b'{"error":"no form"}')
         if "payload" in form:
-            payload = _object(form["payload"])
+            payload = read_object(form["payload"])
             if payload is None:
                 return Answer(400, b'{"error":"no object"}')
             await self._events.take("interactive", payload)
         elif "command" in form:
             await self._events.take("slash_commands", form)
         return Answer(200)
-
-
-def _object(raw: bytes | str) -> dict[str, Any] | None:
-    try:
-        found = json.loads(raw)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _keep(known: dict[K, V], key: K, value: V) -> None:

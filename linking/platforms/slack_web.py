@@ -5,20 +5,17 @@ A refusal for haste holds for one method in one workspace.
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
 from typing import Any, Self
 
 import aiohttp
 
 from linking.platforms import slack_wire as wire
-from linking.platforms.base import PlatformError, Refused, TooFast, Unavailable
+from linking.platforms.asking import patiently, read_object, read_seconds
+from linking.platforms.base import Refused, TooFast, Unavailable
 
 #: Seconds after which no answer comes any more.
 TIMEOUT_SECONDS = 15.0
-#: Seconds between two tries of a request that may wait, when the server failed or was not reached.
-AGAIN_SECONDS = 0.5
 #: Errors that a second try mends.
 _PASSING = frozenset(
     {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"}
@@ -83,29 +80,18 @@ class SlackWeb:
         Raises:
             TooFast, Unavailable, SlackRefused: it was not done.
         """
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                return await self._ask(method, body or {})
-            except TooFast as error:
-                last: PlatformError = error
-                seconds = error.seconds
-            except Unavailable as error:
-                last, seconds = error, AGAIN_SECONDS
-            if time.monotonic() + seconds > deadline:
-                raise last
-            await asyncio.sleep(seconds)
+        return await patiently(lambda: self._ask(method, body or {}), patience)
 
     async def _ask(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
         if (left := self._held.get(method, 0.0) - time.monotonic()) > 0:
             raise TooFast(left)
         status, retry_after, raw = await self._post(self._url + method, body, self._headers)
-        found = _object(raw)
+        found = read_object(raw) or {}
         if status < 300 and found.get("ok"):
             return found
         error = str(found.get("error") or ("ratelimited" if status == 429 else f"status_{status}"))
         if error == "ratelimited":
-            seconds = _seconds(retry_after)
+            seconds = read_seconds(retry_after)
             self._held[method] = time.monotonic() + seconds
             raise TooFast(seconds)
         if error in _PASSING or status >= 500:
@@ -134,18 +120,3 @@ class SlackWeb:
                 return answer.status, answer.headers.get("Retry-After", ""), await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Unavailable(type(error).__name__) from error
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(raw)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _seconds(value: str) -> float:
-    try:
-        return max(float(value or 1.0), 0.0)
-    except ValueError:
-        return 1.0

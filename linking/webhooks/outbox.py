@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from approvals.objects import moment
+from common.faults import reach
 from common.ids import new_id
 from copilot.turns.dispatch import send_hint
 from linking.models import Webhook, WebhookDelivery
@@ -35,4 +36,5 @@ def do_record(bot_id: UUID, event: str, data: dict[str, Any]) -> None:
 
 def hint() -> None:
     """Tell the workers that something is due; when that is lost the sweep finds it."""
+    reach("webhook_recorded")
     send_hint(TASK)

@@ -292,7 +292,7 @@ def test_a_message_costs_the_same_however_many_threads_and_messages_there_are(
     key = server.bot.keys.get()
     key.last_used_at = timezone.now()
     key.save()
-    # Key and rate of the bot; the link; the thread, its session under the lock, the thread again; what waits, the
-    # live turn; what it is told and what is remembered; turn and messages; session, journal and rate; savepoints.
-    with django_assert_num_queries(17):
+    # Key and rate of the bot; the link; the thread, its session under the lock, the thread again; what waits or
+    # runs; what it is told and what is remembered; turn and messages; session, journal and rate; savepoints.
+    with django_assert_num_queries(16):
         server.post("another")

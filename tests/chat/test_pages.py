@@ -292,7 +292,7 @@ def test_a_message_that_a_bot_sent_says_who_wrote_it(page: Client, session: Sess
     drawn = page.get(address(session)).content.decode()
     assert HOSTILE not in drawn
     assert drawn.count("Bob &lt;script&gt;") == 2
-    assert '<bdi class="tag">Bob' in drawn
+    assert '<bdi class="author">Bob' in drawn
 
 
 def test_a_message_of_the_page_bears_no_name(page: Client, session: Session) -> None:

@@ -10,10 +10,11 @@ from django.test import Client
 
 from common.logs import LineFormatter
 from tests.api.conftest import api
+from tests.bots.places import STRANGER_ID, server
 from tests.linking.conftest import SERVER_ID, USER_ID, wrong
 from tests.linking.test_links_api import WISH
 
-__all__ = ["api"]
+__all__ = ["api", "server"]
 
 pytestmark = pytest.mark.django_db
 
@@ -66,3 +67,21 @@ def test_no_line_holds_an_id_a_token_a_code_or_a_key(log, api, bot_api, user):
     lines = log.getvalue()
     assert "/link-tokens/…" in lines  # there is something to look through
     assert [secret for secret in secrets if secret in lines] == []
+
+
+def test_no_line_holds_what_is_said_where_and_by_whom(log, server, settings):
+    settings.SEND_RATE = 4
+    said = {"text": "some-words-of-somebody", "author": "Grace-Hopper", "thread_id": "plat-thr-77120"}
+    told = [SERVER_ID, USER_ID, STRANGER_ID, server.api.secret, *said.values()]
+    for identity in (USER_ID, STRANGER_ID):
+        for kind in ("server", "user", "nothing"):
+            server.post(**said, platform_user_id=identity, kind=kind, client_id="one")
+    for _ in range(5):
+        server.post(**said, client_id=None)
+    server.api.get("approvals")
+    server.api.post("approvals/x/decide", {"platform_user_id": STRANGER_ID})
+    server.unlink()
+    server.post(**said)
+    lines = log.getvalue()
+    assert "bot/turns" in lines, "the refusals at least"
+    assert [each for each in told if each in lines] == []

@@ -98,6 +98,7 @@ class DiscordStandIn:
         self.lose_next_answer = False
         self.repeated = 0
         self.starts_left = 1000
+        self.resume_port = 0
         self._ids = itertools.count(1_000_000_000_000_000_001)
         self._times: dict[tuple[str, str], list[float]] = {}
         self._nonces: dict[tuple[str, str], str] = {}
@@ -110,6 +111,7 @@ class DiscordStandIn:
             [
                 web.get(f"{api}/applications/@me", self._application),
                 web.get(f"{api}/gateway/bot", self._gateway_bot),
+                web.get(api + "/guilds/{guild}", self._guild),
                 web.put(api + "/applications/{app}/commands", self._put_commands),
                 web.post(f"{api}/users/@me/channels", self._open_private),
                 web.post(api + "/channels/{channel}/messages", self._post_message),
@@ -141,6 +143,16 @@ class DiscordStandIn:
     @property
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/api/v10"
+
+    def settings(self, **over: str) -> dict[str, str]:
+        """Return the settings of an adapter of it."""
+        return {
+            "DISCORD_TOKEN": TOKEN,
+            "DISCORD_API_URL": self.api_url,
+            "DISCORD_PUBLIC_KEY": "",
+            "DISCORD_WEBHOOK_LISTEN": "127.0.0.1:0",
+            **over,
+        }
 
     # What tests do.
 
@@ -317,7 +329,7 @@ class DiscordStandIn:
             "user": {"id": ME, "username": "holdfast", "bot": True},
             "application": {"id": APPLICATION},
             "session_id": session.id,
-            "resume_gateway_url": f"ws://127.0.0.1:{self.port}/resume",
+            "resume_gateway_url": f"ws://127.0.0.1:{self.resume_port or self.port}/resume",
             "guilds": [{"id": GUILD, "unavailable": True}],
         }
         await self._dispatch(session, "READY", ready)
@@ -470,6 +482,11 @@ class DiscordStandIn:
 
     async def _application(self, _: web.Request) -> web.Response:
         return web.json_response({"id": APPLICATION, "name": "holdfast", "bot": {"id": ME}})
+
+    async def _guild(self, request: web.Request) -> web.Response:
+        if request.match_info["guild"] != GUILD:
+            return _bad(10004, "Unknown Guild", 404)
+        return web.json_response({"id": GUILD, "name": "The harbour"})
 
     async def _put_commands(self, request: web.Request) -> web.Response:
         if request.match_info["app"] != APPLICATION:

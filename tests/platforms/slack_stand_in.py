@@ -103,6 +103,17 @@ class SlackStandIn:
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/api/"
 
+    def settings(self, **over: str) -> dict[str, str]:
+        """Return the settings of an adapter of it, over a socket."""
+        return {
+            "SLACK_BOT_TOKEN": BOT_TOKEN,
+            "SLACK_APP_TOKEN": APP_TOKEN,
+            "SLACK_SIGNING_SECRET": "",
+            "SLACK_API_URL": self.api_url,
+            "SLACK_WEBHOOK_LISTEN": "127.0.0.1:0",
+            **over,
+        }
+
     # What tests do.
 
     async def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -312,6 +323,10 @@ class SlackStandIn:
             return "invalid_blocks"
         if len({each["action_id"] for each in buttons}) != len(buttons):
             return "invalid_blocks"
+        if any(block["text"].get("verbatim") is not True for block in blocks if block["type"] == "section"):
+            self.violations.append("a text in which Slack would look for names")
+        if body.get("parse") != "none" or body.get("link_names") is not False:
+            self.violations.append("a text in which Slack would look for names")
         if any(_MARKED.search(each) for each in (text, *shown)):
             self.violations.append("a mention that nobody made")
         return ""

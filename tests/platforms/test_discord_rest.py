@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
-from linking.platforms import discord_rest
+from linking.platforms import asking, discord_rest
 from linking.platforms.base import Refused, TooFast, Unavailable
+from linking.platforms.discord_events import Events
+from linking.platforms.discord_platform import Discord
 from linking.platforms.discord_rest import DiscordRest, Limits
 from tests.platforms.discord_stand_in import TOKEN, DiscordStandIn
 
@@ -26,7 +29,7 @@ async def discord() -> AsyncIterator[DiscordStandIn]:
 @pytest.fixture
 async def rest(discord: DiscordStandIn, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DiscordRest]:
     """A client of it."""
-    monkeypatch.setattr(discord_rest, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(asking, "AGAIN_SECONDS", 0.01)
     async with DiscordRest(TOKEN, discord.api_url) as client:
         yield client
 
@@ -114,3 +117,11 @@ def test_buckets_of_the_past_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> N
     for number in range(50):
         limits.refused("POST /callback", f"/interactions/{number}/token", 0.0, everything=False)
     assert len(limits._buckets) <= 10
+
+
+async def test_no_session_is_begun_while_discord_allows_none(discord: DiscordStandIn, rest: DiscordRest) -> None:
+    events = Events(rest, Discord(rest), None)  # type: ignore[arg-type]
+    discord.starts_left = 0
+    began = time.monotonic()
+    assert (await events.find_gateway()).endswith("/ws")
+    assert time.monotonic() - began >= 0.1

@@ -19,7 +19,7 @@ from linking.platforms.base import SetupError
 from linking.platforms.client import Holdfast
 from linking.platforms.discord_events import SIGNED_SECONDS, Webhook
 from linking.platforms.memory import Memory
-from tests.platforms.discord_stand_in import GUILD, TOKEN, DiscordStandIn
+from tests.platforms.discord_stand_in import GUILD, DiscordStandIn
 from tests.platforms.holdfast_stand_in import KEY as HOLDFAST_KEY
 from tests.platforms.holdfast_stand_in import HoldfastStandIn
 from tests.platforms.running import running
@@ -103,12 +103,7 @@ async def discord() -> AsyncIterator[DiscordStandIn]:
 
 def settings_for(discord: DiscordStandIn, key: str) -> dict[str, str]:
     """Return the adapter's settings."""
-    return {
-        "DISCORD_TOKEN": TOKEN,
-        "DISCORD_API_URL": discord.api_url,
-        "DISCORD_PUBLIC_KEY": key,
-        "DISCORD_WEBHOOK_LISTEN": "127.0.0.1:0",
-    }
+    return discord.settings(DISCORD_PUBLIC_KEY=key)
 
 
 @pytest.fixture
@@ -116,7 +111,7 @@ async def url(discord: DiscordStandIn, holdfast: HoldfastStandIn, tmp_path: Path
     """Where the running adapter takes interactions."""
     settings = settings_for(discord, KEY.public_key().public_bytes_raw().hex())
     async with running(adapter, settings, holdfast.url, tmp_path / "discord.json") as said:
-        port = next(word for word in said[0].replace(".", " ").split() if word.isdecimal())
+        port = said[0].split("port ")[1].split(".")[0]
         yield f"http://127.0.0.1:{port}/discord"
 
 
@@ -160,6 +155,26 @@ async def test_an_answer_that_is_ready_too_early_waits_for_discord(
     used = discord.interactions[data["token"]]
     await discord.until(lambda: "an agent answers" in used.words)
     assert used.answers[0] == {"type": 5, "flags": 64}
+
+
+async def test_a_server_is_linked_by_its_name(
+    discord: DiscordStandIn, holdfast: HoldfastStandIn, url: str
+) -> None:
+    data = discord.interaction(2, discord.public(), ADA, {"name": "link"})
+    await deliver(discord, url, data)
+    await discord.until(lambda: "in private" in discord.interactions[data["token"]].words)
+    [asked] = holdfast.tokens.values()
+    assert (asked["platform_id"], asked["platform_name"]) == (GUILD, "The harbour")
+
+
+async def test_a_form_that_nobody_foresaw_is_refused_and_ends_nothing(
+    discord: DiscordStandIn, holdfast: HoldfastStandIn, url: str
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        for data, status in (({"id": "1", "type": 2, "data": [1]}, 400), ({"id": "2", "type": 1}, 200)):
+            body = json.dumps(data).encode()
+            async with session.post(url, data=body, headers=signed(body, at=time.time())) as answer:
+                assert answer.status == status
 
 
 async def test_requests_that_are_too_large_or_forged_get_nowhere(

@@ -30,13 +30,7 @@ async def slack() -> AsyncIterator[SlackStandIn]:
 @pytest.fixture
 def settings(slack: SlackStandIn) -> dict[str, str]:
     """The adapter's settings."""
-    return {
-        "SLACK_BOT_TOKEN": BOT_TOKEN,
-        "SLACK_APP_TOKEN": APP_TOKEN,
-        "SLACK_SIGNING_SECRET": "",
-        "SLACK_API_URL": slack.api_url,
-        "SLACK_WEBHOOK_LISTEN": "127.0.0.1:0",
-    }
+    return slack.settings()
 
 
 @pytest.fixture

@@ -71,20 +71,14 @@ async def slack() -> AsyncIterator[SlackStandIn]:
 @pytest.fixture
 def settings(slack: SlackStandIn) -> dict[str, str]:
     """The adapter's settings."""
-    return {
-        "SLACK_BOT_TOKEN": BOT_TOKEN,
-        "SLACK_APP_TOKEN": "",
-        "SLACK_SIGNING_SECRET": SECRET,
-        "SLACK_API_URL": slack.api_url,
-        "SLACK_WEBHOOK_LISTEN": "127.0.0.1:0",
-    }
+    return slack.settings(SLACK_APP_TOKEN="", SLACK_SIGNING_SECRET=SECRET)
 
 
 @pytest.fixture
 async def url(settings: dict[str, str], holdfast: HoldfastStandIn, tmp_path: Path) -> AsyncIterator[str]:
     """Where the running adapter takes requests."""
     async with running(adapter, settings, holdfast.url, tmp_path / "slack.json") as said:
-        yield f"http://127.0.0.1:{said[0].rstrip('.').split()[-1]}/slack"
+        yield f"http://127.0.0.1:{said[0].split('port ')[1].split('.')[0]}/slack"
 
 
 async def test_the_address_is_confirmed(slack: SlackStandIn, url: str) -> None:
@@ -153,6 +147,12 @@ async def test_commands_and_buttons_come_as_forms(
 )
 async def test_what_it_cannot_read_is_confirmed(slack: SlackStandIn, url: str, payload: dict[str, object]) -> None:
     assert (await slack.post(url, "events_api", payload))[0] == 200
+
+
+async def test_a_form_that_nobody_foresaw_is_refused_and_ends_nothing(slack: SlackStandIn, url: str) -> None:
+    odd = {"type": "block_actions", "actions": "none", "user": ["U1"], "container": 1}
+    assert (await slack.post(url, "interactive", odd))[0] == 400
+    assert (await slack.post(url, "interactive", {"type": "view_submission"}))[0] == 200
 
 
 @pytest.mark.parametrize(

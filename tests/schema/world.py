@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from django.utils import timezone
+
 from approvals.models import Rule
 from common.ids import new_id
 from copilot.models import Turn, User
@@ -34,6 +36,7 @@ KNOWN = {
     "scope": "session",
     "scopes": ["chat"],
     "answer": LEFT_OUT,  # to what was not a question
+    "client_id": LEFT_OUT,  # a second one with another body would be refused
     "thread_id": "thread",
     "platform_user_id": "ada",
 }
@@ -49,6 +52,8 @@ class World:
 
     def fill(self) -> None:
         """Make one of everything, whatever is left of those before."""
+        over = {"status": "cancelled", "outcome": "stopped", "finished_at": timezone.now(), "last_seq": 1}
+        Turn.objects.filter(status="queued").update(**over)  # a worker would take them first
         answered = make_running(make_session(self.owner))
         answered.answer()
         asked = waiting(session=make_session(self.owner))
@@ -71,6 +76,8 @@ class World:
         set_webhook(bot=self.bot, url="https://bot.example.org/")
         self.ids = {
             "session_id": answered.session.pk,
+            "chat": answered.session.pk,
+            "model_id": "demo/demo",
             "turn_id": answered.turn.pk,
             "message_id": message.pk,
             "queued": (busy.pk, queued.pk),

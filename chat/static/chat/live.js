@@ -35,7 +35,7 @@ function namedBy(author) {
   if (!author) return [heading];
   const byline = element("p", "byline");
   heading.append(element("bdi", "", author));
-  byline.append(element("bdi", "tag", author));
+  byline.append(element("bdi", "author", author));
   return [heading, byline];
 }
 

@@ -197,7 +197,7 @@ export function drawQueue(root, items, { withdraw, deliver, waitsFor = "" }) {
 function queuedRow(item, withdraw, waitsFor) {
   const row = element("div", "queued");
   const what = element("span", "what", item.text);
-  if (item.author) what.prepend(element("bdi", "tag", item.author), " ");
+  if (item.author) what.prepend(element("bdi", "author", item.author), " ");
   row.append(what, element("span", "why", waits(item, waitsFor)));
   if (item.id) {
     const button = element("button", "button quiet-button", "Withdraw");
