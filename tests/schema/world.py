@@ -89,7 +89,6 @@ class World:
             "file_id": file.pk,
             "subscription_id": browser.subscribe(self.owner).pk,
             "link_id": link.pk,
-            "model_id": "demo/demo",
             "token": token.token,
         }
         self.known = {
