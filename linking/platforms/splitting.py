@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -30,6 +30,8 @@ _BLANK = re.compile(r"\n[ \t]*\n+")
 _LINE = re.compile(r"\n")
 _SENTENCE = re.compile(r"[.!?…\u3002\uff01\uff1f][\"')\]]*\s+")
 _WORD = re.compile(r"\s+")
+#: Stands for whatever comes behind what fits.
+_MORE = "\ue000"
 _JOINERS = {"\u200d", "\ufe0e", "\ufe0f", "\u20e3"}
 
 
@@ -141,7 +143,9 @@ def _piece(text: str, at: int, end: int, blocks: list[_Block]) -> Piece:
 def _end(text: str, at: int, blocks: list[_Block], size: Size) -> int:
     """Return where the piece that begins at ``at`` ends."""
     first = _around(blocks, at)
-    room = size.limit - size.measure(f"{first.opener}\n" if first and at >= first.inside else "")
+    # Room to close a block is kept free everywhere: else a block that begins or ends late would move the cut.
+    kept = size.measure("\n```")
+    room = size.limit - kept - size.measure(f"{first.opener}\n" if first and at >= first.inside else "")
     # A character takes one unit at least; one more shows whether the rest fits.
     ahead = text[at : at + max(room, 1) + 1]
     costs = list(accumulate(map(size.measure, ahead), initial=0))
@@ -149,17 +153,17 @@ def _end(text: str, at: int, blocks: list[_Block], size: Size) -> int:
     def fits(end: int) -> bool:
         block = _around(blocks, end)
         closing = size.measure(f"\n{block.mark}") if block and end >= block.inside else 0
-        return costs[end - at] + closing <= room
+        return costs[end - at] + max(0, closing - kept) <= room
 
     furthest = min(at + bisect_right(costs, room) - 1, len(text))
     if furthest == len(text) and fits(furthest):
         return furthest
-    return _best(text, at, furthest, blocks, fits)
+    return _best(text, (at, at + bisect_left(costs, room * LEAST), furthest), blocks, fits)
 
 
-def _best(text: str, at: int, furthest: int, blocks: list[_Block], fits: Callable[[int], bool]) -> int:
+def _best(text: str, bounds: tuple[int, int, int], blocks: list[_Block], fits: Callable[[int], bool]) -> int:
+    at, least, furthest = bounds
     window = text[at:furthest]
-    least = at + int(len(window) * LEAST)
     spans = _uncuttable(window, at, blocks)
     edges = {block.inside for block in blocks}
 
@@ -199,9 +203,10 @@ def _ends(where: re.Pattern[str], window: str, at: int, outside: list[_Block] | 
 
 
 def _uncuttable(window: str, at: int, blocks: list[_Block]) -> list[tuple[int, int]]:
-    """Return the spans outside code blocks that a cut would break."""
+    """Return the spans outside code blocks that a cut would break; what is open at the end goes on behind it."""
     found = []
-    end = at + len(window)
+    end = at + len(window) + 1
+    window += _MORE
     begins = at
     for block in [*(each for each in blocks if each.ends > at and each.begins < end), None]:
         stop = max(begins, block.begins) if block else end

@@ -147,7 +147,7 @@ def test_no_character_is_torn(character: str) -> None:
 
 
 def test_emoji_count_twice_for_telegram() -> None:
-    assert [utf16(each) for each in messages("😀" * 100, Size(50, utf16))] == [50, 50, 50, 50]
+    assert [utf16(each) for each in messages("😀" * 100, Size(54, utf16))] == [50, 50, 50, 50]
 
 
 def test_nothing_to_see_is_no_message() -> None:

@@ -201,9 +201,9 @@ async def test_an_approval_is_decided_by_a_button(
     await turn.ends()
     await chats.says(ADA, "Noted.")
     assert holdfast.decided[0]["decisions"] == [{"tool_call_id": "c1", "type": "approve"}]
-    assert "Decided by ada" in card.text
+    assert await chats.says(ADA, "Decided by ada") is card
     assert card.buttons == []
-    assert chats.answered[press] == "👍"
+    await chats.until("an answer", lambda: chats.answered.get(press) == "👍")
     texts = [message.text for message in chats.messages(ADA)]
     assert [text.split("\n")[0] for text in texts] == ["I will.", "Decided by ada.", "Noted."]
 
