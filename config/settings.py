@@ -179,12 +179,22 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "ENUM_NAME_OVERRIDES": {"LinkKindEnum": "linking.models.links.LinkKind"},
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "common.apidocs.tag_streams"],
     "PREPROCESSING_HOOKS": [
         "chat.api.schema.add_async_operations",
         "linking.api.turn_schema.add_async_operations",
     ],
+    # What generated clients call them: without names of their own they change when another one comes along.
+    "ENUM_NAME_OVERRIDES": {
+        "ApprovalKind": "approvals.models.Action.Kind",
+        "ApprovalStatus": "approvals.models.Action.Status",
+        "ApprovalEvent": "approvals.models.AuditEntry.Event",
+        "ChatTrigger": "chat.ui.request.TRIGGERS",
+        "InterruptStatus": "chat.agui.request.STATUSES",
+        "KeyScope": "common.auth.SCOPES",
+        "LinkKind": "linking.models.links.LinkKind",
+        "LinkTokenStatus": "linking.api.components.TOKEN_STATUSES",
+    },
 }
 
 # --- channels and celery ------------------------------------------------------------------

@@ -10,7 +10,7 @@ from approvals.models import Action
 from approvals.selectors import actions_of
 from chat.agui.asking import actions_answered, wish_of
 from chat.agui.request import RunRequest
-from chat.ui.begin import asked_at
+from chat.ui.begin import asked_at, standing_message
 from chat.ui.begin import begin as begin_response
 from chat.ui.chats import find_session
 from chat.ui.request import ChatRequest, Said
@@ -50,7 +50,7 @@ def begin(caller: Caller, request: RunRequest) -> Run:
     if request.last is None:
         raise Invalid("There is no message of the user's: write something first.")
     if session is not None and asked is not None:
-        new = not request.has_more and not _is_known(session, request.last)
+        new = not request.has_more and standing_message(session, request.last.id) is None
         if not new or _goes_along(caller, session, asked, request.last):
             return Run(asked.turn, asked_at(asked))
     wanted = ChatRequest(request.thread, "submit-message", None, request.last)
@@ -62,10 +62,6 @@ def _asked(caller: Caller, request: RunRequest, session: Session) -> Action | No
     ids = actions_answered(request.answers)
     found = actions_of(caller.user).filter(session=session.pk, pk__in=ids) if ids else None
     return found.order_by("-created_at").first() if found is not None else None
-
-
-def _is_known(session: Session, said: Said) -> bool:
-    return session.messages.filter(client_id=said.id).exists()
 
 
 def _goes_along(caller: Caller, session: Session, asked: Action, said: Said) -> bool:

@@ -3,6 +3,7 @@ does it. So it can be told again where events alone cannot say what changed."""
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 Json = dict[str, Any]
@@ -58,7 +59,8 @@ class Conversation:
         place = place or len(self._messages)
         while place < len(self._messages) and self._messages[place].get("role") == "tool":
             place += 1
-        self._messages.insert(place, {**names, "content": event["content"]})
+        more = {"metadata": event["metadata"]} if "metadata" in event else {}
+        self._messages.insert(place, {**names, "content": event["content"], **more})
 
     def has(self, message_id: str) -> bool:
         """Whether there is a message of this id."""
@@ -111,9 +113,17 @@ def _has(message: Json, call_id: str) -> bool:
 
 
 def before_answer(messages: list[Json], place: int) -> list[Json]:
-    """Return a conversation as it was before the answer to its message at ``place`` (from 1).
+    """Return a conversation as it was before the answer to its message at ``place`` (from 1)."""
+    return without(messages, {message["id"] for message in messages[place:]})
 
-    Thoughts behind it stay, empty, for the reason above: they are told again under the same names.
+
+def without(messages: list[Json], ids: Set[str]) -> list[Json]:
+    """Return a conversation without some messages, which are told again under the same names.
+
+    Thoughts stay, empty: a client keeps those that a snapshot does not have, and would have them twice.
     """
-    thoughts = [message for message in messages[place:] if message.get("role") == "reasoning"]
-    return messages[:place] + [{**thought, "content": ""} for thought in thoughts]
+    return [
+        {**message, "content": ""} if message["id"] in ids else message
+        for message in messages
+        if message["id"] not in ids or message["role"] == "reasoning"
+    ]

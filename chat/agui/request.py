@@ -12,6 +12,8 @@ from common.text import storable
 
 #: Characters of an interrupt's id; ours are two UUIDs.
 _INTERRUPT_MAX = 200
+#: What an interrupt's answer may be.
+STATUSES = ("resolved", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def _answer(entry: dict[str, Any]) -> Answer:
     interrupt, status = entry.get("interruptId"), entry.get("status")
     if not isinstance(interrupt, str) or len(interrupt) > _INTERRUPT_MAX:
         raise invalid({"resume": "interruptId must be the id of an interrupt."})
-    if status not in ("resolved", "cancelled"):
+    if status not in STATUSES:
         raise invalid({"resume": "status must be resolved or cancelled."})
     return Answer(interrupt, status == "cancelled", entry.get("payload"))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from chat.agui.request import STATUSES
 from chat.ui.request import ID_MAX
-from common.apidocs import errors
+from common.apidocs import errors, event_stream
 from common.rest import ApiView
 
 _CALL = "5f0b3a52-64f5-4a0e-9a3e-0c7a7b1f2d33"
@@ -52,7 +52,7 @@ class ResumeEntry(serializers.Serializer[Any]):
     """What is answered to one interrupt."""
 
     interruptId = serializers.CharField()
-    status = serializers.ChoiceField(("resolved", "cancelled"))
+    status = serializers.ChoiceField(STATUSES)
     payload = serializers.JSONField(required=False, help_text="As the interrupt's `responseSchema` has it.")
 
 
@@ -89,18 +89,7 @@ class _RunTwin(ApiView):
                 request_only=True,
             ),
         ],
-        responses={
-            (200, "text/event-stream"): OpenApiResponse(
-                OpenApiTypes.STR,
-                examples=[
-                    OpenApiExample(
-                        "a pause",
-                        value="".join(f"data: {json.dumps(event)}\n\n" for event in _EVENTS),
-                        media_type="text/event-stream",
-                    )
-                ],
-            )
-        }
+        responses=event_stream("".join(f"data: {json.dumps(event)}\n\n" for event in _EVENTS))
         | errors(
             *(
                 "invalid",
@@ -114,7 +103,6 @@ class _RunTwin(ApiView):
             *("session_busy", "client_id_reused", "already_decided", "expired", "stale", "queue_full"),
             unsafe=True,
         ),
-        tags=["ui", "streams"],
     )
     def post(self, request: Request) -> Response:
         raise NotImplementedError

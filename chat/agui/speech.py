@@ -53,15 +53,6 @@ class Speech:
         self._parent = ""
         self._error: Json = {}
 
-    def begin(self, *, again: bool) -> list[Json]:
-        """Return what comes before everything else.
-
-        Args:
-            again: the client has some of the answer already, and is to forget it.
-        """
-        started = {"type": "RUN_STARTED", **self._about, "protocolVersion": "1.0"}
-        return [started, self._conversation.snapshot()] if again else [started]
-
     def pass_over(self, rows: Iterable[Row]) -> None:
         """Go through the events of an earlier run, up to its end: the client has them."""
         self._silent = True
@@ -249,6 +240,15 @@ class Speech:
             if is_open:
                 self._end_input(call, None)
         self._end_step()
+
+
+def told_ids(turn_id: uuid.UUID, rows: Iterable[Row], after: int) -> set[str]:
+    """Return the ids of the messages that a client has which was told of the events behind ``after``."""
+    rows = list(rows)
+    speech = Speech(turn_id, {}, Conversation([]))
+    speech.pass_over(row for row in rows if row[0] <= after)
+    events = [event for seq, chunk in rows if seq > after for event in speech.take(seq, chunk)]
+    return {event[name] for event in events for name in ("messageId", "parentMessageId") if name in event}
 
 
 def _text(value: Any) -> str:

@@ -12,10 +12,10 @@ from contextlib import aclosing
 from typing import Any
 
 from chat.agui.begin import Run
-from chat.agui.conversation import Conversation, before_answer
+from chat.agui.conversation import Conversation, before_answer, without
 from chat.agui.request import RunRequest
-from chat.agui.speech import Speech
-from chat.ui.log import asks_person, events_after, read_told, still_waits
+from chat.agui.speech import Speech, told_ids
+from chat.ui.log import Told, asks_person, events_after, read_told, still_waits
 from common.auth import Caller
 from common.db import db
 from common.errors import AppError, NotFound
@@ -29,13 +29,17 @@ Json = dict[str, Any]
 
 async def sse(caller: Caller, request: RunRequest, run: Run) -> AsyncIterator[bytes]:
     """Yield the run; it always has an end of its own, which is what its client waits for."""
-    messages = before_answer(request.messages, request.place) if run.again else request.messages
     about = {"threadId": request.thread, "runId": request.run}
-    speech = Speech(run.turn_id, about, Conversation(messages))
+    yield _event({"type": "RUN_STARTED", **about, "protocolVersion": "1.0"})
+    speech = Speech(run.turn_id, about, Conversation([]))
     try:
-        for event in speech.begin(again=run.again):
-            yield _event(event)
-        async with aclosing(_events(caller, run, speech)) as events:
+        told = await db(read_told, run.turn_id, pool="follow")
+        messages = _before(request, run, told)
+        conversation = Conversation(messages)
+        speech = Speech(run.turn_id, about, conversation)
+        if messages != request.messages:
+            yield _event(conversation.snapshot())
+        async with aclosing(_events(caller, run, told, speech)) as events:
             async for item in events:
                 yield HEARTBEAT if isinstance(item, Beat) else _event(item)
     except AppError as error:
@@ -47,8 +51,16 @@ async def sse(caller: Caller, request: RunRequest, run: Run) -> AsyncIterator[by
             yield _event(event)
 
 
-async def _events(caller: Caller, run: Run, speech: Speech) -> AsyncGenerator[Json | Beat]:
-    told = await db(read_told, run.turn_id, pool="follow")
+def _before(request: RunRequest, run: Run, told: Told) -> list[Json]:
+    """Return the client's messages without those that it is about to be told: it may have some of them by now."""
+    if run.again:
+        return before_answer(request.messages, request.place)
+    if not run.after:
+        return request.messages
+    return without(request.messages, told_ids(run.turn_id, told.rows, run.after))
+
+
+async def _events(caller: Caller, run: Run, told: Told, speech: Speech) -> AsyncGenerator[Json | Beat]:
     speech.pass_over(row for row in told.rows if row[0] <= run.after)
     async with aclosing(events_after(caller, run.turn_id, run.after, told)) as items:
         async for item in items:

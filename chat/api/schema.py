@@ -28,7 +28,7 @@ from common.rest import ApiView
 from copilot import components
 from copilot.examples import ASIDE, CANCELLED, EVENTS, STREAM, TURN
 
-_CONTENT = OpenApiExample("example", value="a,b\n1,2\n", media_type="*/*")
+_CONTENT = OpenApiExample("example", value="a,b\n1,2\n", media_type="application/octet-stream")
 
 
 class _TurnTwin(ApiView):
@@ -114,9 +114,13 @@ class _FileTwin(ApiView):
     @extend_schema(
         operation_id="read_file",
         summary="Read a file",
-        description="Its content, never run as a page of this server: with `nosniff` and a sandbox. PNG, JPEG, "
-        "GIF, WebP and PDF may be shown where they are; everything else is to be saved (`Content-Disposition`).",
-        responses={(200, "*/*"): OpenApiResponse(OpenApiTypes.BINARY, examples=[_CONTENT])} | errors("not_found"),
+        description="Its content, of whatever type it is, never run as a page of this server: with `nosniff` "
+        "and a sandbox. PNG, JPEG, GIF, WebP and PDF may be shown where they are; everything else is to be saved "
+        "(`Content-Disposition`).",
+        responses={
+            (200, "application/octet-stream"): OpenApiResponse(OpenApiTypes.BINARY, examples=[_CONTENT]),
+            **errors("not_found"),
+        },
     )
     def get(self, request: Request, file_id: str) -> Response:
         raise NotImplementedError

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from common.bodies import Body, Flag, Text
 from common.errors import AppError, invalid
 from copilot.turns.given import Question, Said
+from copilot.turns.submit import EFFORTS
 
 #: What programs send by habit, and what changes nothing here.
 IGNORED = (
@@ -116,6 +117,8 @@ def _problems(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, why in REFUSED.items():
         if body.get(name):
             yield name, why
+    if _EFFORTS.get(effort := body.get("reasoning_effort", ""), effort) not in ("", *EFFORTS):
+        yield "reasoning_effort", f"must be one of {', '.join((*EFFORTS, *_EFFORTS))}."
     if body.get("n", 1) != 1:
         yield "n", "one answer is given: ask again for another one."
     if body.get("tool_choice", "auto") not in ("auto", "none"):

@@ -127,7 +127,7 @@ class CompletionModels(Serializer):
 def _refusals(*codes: str, failures: bool = False) -> Responses:
     """Return the refusals of an operation, beside those that every one has."""
     known = {**CODES, "unknown_model": (404, "There is no model 'demo/dem'.")}
-    wanted = {code: known[code] for code in ("not_authenticated", "scope", *codes)}
+    wanted = {code: known[code] for code in ("not_authenticated", "scope", "busy", *codes)}
     wanted |= _FAILURES if failures else {}
     responses: Responses = {}
     for status in sorted({status for status, _ in wanted.values()}):
@@ -168,10 +168,9 @@ class _CompletionsTwin(ApiView):
         }
         | _refusals(
             *("invalid", "unknown_field", "refused_text", "unknown_model", "csrf", "client_id_reused"),
-            *("text_too_long", "rate_limited", "busy"),
+            *("text_too_long", "rate_limited"),
             failures=True,
         ),
-        tags=["openai", "streams"],
     )
     def post(self, request: Request) -> Response:
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import logging
@@ -46,8 +47,8 @@ async def completions_view(request: HttpRequest, *, caller: Caller) -> HttpRespo
     Whoever leaves before the end stops the turn, as nobody else would ever read the answer; with an
     ``Idempotency-Key`` it goes on, and the same call gets it later.
     """
-    body = read_body(CompletionBody, request)
-    question, key = question_of(body), _key_of(request)
+    key = _key_of(request)
+    body, question = await asyncio.to_thread(_read, request)  # a whole conversation is in it
     call = _Call(caller, leaves=key is not None)
     try:
         await call.begin(question, key)
@@ -58,6 +59,11 @@ async def completions_view(request: HttpRequest, *, caller: Caller) -> HttpRespo
         raise
     usage = body.get("stream_options", {}).get("include_usage", False)
     return StreamingHttpResponse(_Stream(call, usage=usage), content_type="text/event-stream", headers=SSE_HEADERS)
+
+
+def _read(request: HttpRequest) -> tuple[dict[str, Any], Question]:
+    body = read_body(CompletionBody, request)
+    return body, question_of(body)
 
 
 def _key_of(request: HttpRequest) -> str | None:

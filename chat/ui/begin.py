@@ -83,7 +83,7 @@ def resume(user: Any, chat: str) -> Segment | None:
 def _send(caller: Caller, request: ChatRequest, said: Said) -> Segment:
     check_text(said.text)  # before a session is made for it
     session = open_session(caller.user, request.chat)
-    earlier = _standing(session, said.id)
+    earlier = standing_message(session, said.id)
     if earlier is None:
         accepted = submit_message(
             user=caller.user,
@@ -112,7 +112,7 @@ def _files_of(message: Message) -> set[uuid.UUID | None]:
     return {file_id_of(part) for part in file_parts(message.parts)}
 
 
-def _standing(session: Session, message_id: str) -> Message | None:
+def standing_message(session: Session, message_id: str) -> Message | None:
     """Return what stands by now in the place of the message that has this id: one of ours, or the front end's."""
     known = as_uuid(message_id)
     mine = session.messages.filter(role=Message.Role.USER)
@@ -140,7 +140,7 @@ def _answer_again(caller: Caller, request: ChatRequest) -> Segment:
     if earlier is not None and earlier.shown:
         return _whole(earlier.turn)
     name = None if earlier else name
-    question = _standing(session, request.last.id) if isinstance(request.last, Said) else None
+    question = standing_message(session, request.last.id) if isinstance(request.last, Said) else None
     asked = session.messages.shown().filter(role=Message.Role.USER, seq__isnull=False).order_by("-seq")
     if question is not None and question.seq is not None and question != asked.first():
         return _edit(caller, question, question.text, name)

@@ -153,7 +153,8 @@ class Session(models.Model):
     @cached_property
     def wishes(self) -> Wishes:
         """What is wanted of a turn that begins now. Read once: a transaction has a session object of its own."""
-        return Wishes(*_wishes_of(self.pk)[0])
+        found = _wishes_of(self.pk)
+        return Wishes(*found[0]) if found else Wishes("", "", None, None, None)  # it was deleted meanwhile
 
 
 @prepared

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
-from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError
+from openai import AsyncOpenAI, DefaultAioHttpClient, OpenAIError, RequestOptions
 
 from copilot.providers.base import (
     ImagePart,
@@ -83,7 +83,9 @@ async def posted(client: AsyncOpenAI, path: str, body: dict[str, Any]) -> AsyncI
     By the SDK's call for any path: that of each API first walks through typed arguments value by value, and ours
     are in their wire form already.
     """
-    response = await client.post(path, cast_to=httpx2.Response, body=body, stream=True)
+    # As each API says itself: without it, the admin key that the environment may hold would do as well.
+    options: RequestOptions = {"security": {"bearer_auth": True}}
+    response = await client.post(path, cast_to=httpx2.Response, body=body, options=options, stream=True)
     try:
         yield response
     finally:

@@ -10,10 +10,9 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, Q
-from django.db.models.functions import Coalesce
+from django.db.models import Q
 
-from common.db import db_now, seconds_ago, transact
+from common.db import seconds_ago, transact
 from copilot.events import schema
 from copilot.events.log import EventBatch
 from copilot.models import Session, Turn, User
@@ -118,6 +117,18 @@ _CANDIDATES = """
      ORDER BY place, queued_at, id
      LIMIT %s
 """
+#: The guarded UPDATE. Plain SQL, as the look before it: all other turns of a burst wait for these two.
+_TAKE = """
+    UPDATE copilot_turn
+       SET status = 'running', worker = %s, fence = fence + 1, heartbeat_at = {now}, claimed_at = {now},
+           progress_at = {now}, started_at = COALESCE(started_at, {now}), not_before = NULL, awaits_child = FALSE
+     WHERE id IN ({places})
+       AND status = 'queued'
+       AND stop_requested_at IS NULL
+       AND (not_before IS NULL OR not_before <= {now})
+    RETURNING id, fence, attempt, sealed_seq
+"""
+_ID: Any = Turn._meta.pk
 
 
 def _candidates(wanted: int, *, idle: bool = False) -> list[Candidate]:
@@ -151,26 +162,23 @@ def _claim(worker_id: uuid.UUID, candidates: list[Candidate]) -> list[Claim]:
             taken[candidate[0]] = candidate
     if not taken:
         return []
-    now = db_now()
-    Turn.objects.claimable().filter(pk__in=taken).update(
-        status=Turn.Status.RUNNING,
-        worker=worker_id,
-        heartbeat_at=now,
-        claimed_at=now,
-        progress_at=now,
-        started_at=Coalesce(F("started_at"), now),
-        not_before=None,
-        awaits_child=False,
-        fence=F("fence") + 1,
-    )
-    mine = Turn.objects.filter(pk__in=taken, status=Turn.Status.RUNNING, worker=worker_id)
-    claimed = list(mine.values_list("pk", "fence", "attempt", "sealed_seq"))
+    claimed = _take(worker_id, list(taken))
     noted = {
         pk: {"worker": str(worker_id), "fence": fence, "attempt": attempt} for pk, fence, attempt, _ in claimed
     }
     if noted:
         journal_each("claimed", noted)
     return [_begin_claim(taken[pk], fence, sealed_seq) for pk, fence, _, sealed_seq in claimed]
+
+
+def _take(worker_id: uuid.UUID, turn_ids: list[uuid.UUID]) -> list[tuple[uuid.UUID, int, int, int]]:
+    """Claim those of the turns that still wait; return their ids, fences, attempts and sealed seqs."""
+    adapted = [_ID.get_db_prep_value(value, connection) for value in (worker_id, *turn_ids)]
+    query = _TAKE.format(now=_NOW[connection.vendor], places=", ".join(["%s"] * len(turn_ids)))
+    with connection.cursor() as cursor:
+        cursor.execute(query, adapted)
+        rows = cursor.fetchall()
+    return [(_uuid(turn), fence, attempt, sealed_seq) for turn, fence, attempt, sealed_seq in rows]
 
 
 def _begin_claim(candidate: Candidate, fence: int, sealed_seq: int) -> Claim:

@@ -11,6 +11,8 @@ from linking.models.links import PLATFORM_ID_MAX, LinkKind
 
 #: Characters of a name that a bot may send; what is kept of it is shorter.
 _NAME_MAX = 1000
+#: What becomes of a token.
+TOKEN_STATUSES = ("pending", "linked", "expired")
 
 
 class Kind(serializers.ChoiceField):
@@ -121,4 +123,4 @@ class IssuedOutput(serializers.Serializer[Any]):
 class TokenStatusOutput(serializers.Serializer[Any]):
     """What a token has come to."""
 
-    status = serializers.ChoiceField(["pending", "linked", "expired"])
+    status = serializers.ChoiceField(TOKEN_STATUSES)

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from common.apidocs import Error
 from common.auth import SCOPES, Caller, HasScope, caller_of
 from common.bodies import Body, Text, read_body
 from copilot.models import User
@@ -18,15 +19,6 @@ from copilot.people import INSTRUCTIONS_MAX, change_person
 from linking.keys import issue_key_as, revoke_key
 from linking.models import PersonalKey
 
-_ERROR = {
-    "type": "object",
-    "required": ["code", "detail"],
-    "properties": {
-        "code": {"type": "string"},
-        "detail": {"type": "string", "description": "A sentence that a person can act on."},
-        "fields": {"type": "object", "additionalProperties": True},
-    },
-}
 _KEY = {
     "id": "019a9d5e-5b0c-7c51-9f3a-2f6f0d1c7a11",
     "label": "nightly report",
@@ -50,7 +42,7 @@ _ME = {
 def _refusals(**codes: str) -> dict[int, OpenApiResponse]:
     """Return the documented errors of a call: ``_refusals(e400="invalid")``, codes separated by spaces."""
     known = {"e401": "not_authenticated", "e403": "csrf scope", "e503": "busy", **codes}
-    return {int(name[1:]): OpenApiResponse(_ERROR, description=text) for name, text in known.items()}
+    return {int(name[1:]): OpenApiResponse(Error, description=text) for name, text in known.items()}
 
 
 class KeyInput(Body):

@@ -7,16 +7,17 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from linking.platforms import deciding, words
+from linking.platforms import words
 from linking.platforms.base import Incoming, Platform, PlatformError, Press, Refused, TooFast, Unavailable
 from linking.platforms.client import Accepted, ApiError, Holdfast, Unreachable
 from linking.platforms.following import Following
 from linking.platforms.inviting import Inviting
 from linking.platforms.memory import Memory, Shown
 from linking.platforms.pacing import Pace
+from linking.platforms.presses import Presses
 from linking.platforms.serving import Crew
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Conversations:
         self._pace = pace or Pace()
         self._crew = Crew()
         self._inviting = Inviting(platform, holdfast, self._tell, self._crew.start)
-        self._choices = deciding.Choices()
+        self._presses = Presses(holdfast)
         self._followings: dict[str, Following] = {}
         #: Whoever holds or waits for one keeps it alive.
         self._locks: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
@@ -268,41 +269,13 @@ class Conversations:
         """
         try:
             try:
-                told = await self._press(press)
+                told = await self._presses.take(press, list(self._followings.values()))
             except Unreachable:
                 await self._platform.note(press, words.NOT_NOW)
                 raise
             await self._platform.note(press, told)
         except PlatformError as error:
             log.info("a press was not answered", extra={"platform": self._platform.name, "error": str(error)})
-
-    async def _press(self, press: Press) -> str:
-        pressed = deciding.read_press(press.data)
-        if pressed is None or not press.person.id:
-            return words.OVER
-        approval = await self._asked(pressed.approval, press)
-        if approval is None:
-            return words.OVER
-        try:
-            decision = self._choices.take(approval, press.person.id, pressed)
-            if isinstance(decision, str):
-                return decision
-            await self._holdfast.decide(pressed.approval, press.person, decision)
-        except ValueError:
-            return words.OVER
-        except ApiError as error:
-            return _undecided(error)
-        return "👍"
-
-    async def _asked(self, approval: str, press: Press) -> dict[str, Any] | None:
-        """Return what is still to be decided of what was asked in the chat in which somebody pressed."""
-        for following in list(self._followings.values()):
-            place = following.place
-            if (place.kind, place.platform_id) == (press.place.kind, press.place.platform_id) and (
-                found := await following.open_approval(approval)
-            ):
-                return found
-        return None
 
     def _question_for(self, incoming: Incoming) -> str:
         """Return the open question that a message answers: in private any does, elsewhere a reply to it.
@@ -319,10 +292,8 @@ class Conversations:
         return ""
 
     async def _answer(self, incoming: Incoming, question: str, text: str) -> None:
-        try:
-            await self._holdfast.decide(question, incoming.person, {"answer": text})
-        except ApiError as error:
-            self._tell(incoming, _undecided(error))
+        if refused := await self._presses.answer(question, incoming.person, text):
+            self._tell(incoming, refused)
 
 
 def client_id_of(platform: str, incoming: Incoming) -> str:
@@ -330,17 +301,3 @@ def client_id_of(platform: str, incoming: Incoming) -> str:
     place = incoming.place
     named = "\n".join([platform, *place.thread, *place.address, incoming.message])
     return f"{platform}-{hashlib.sha256(named.encode()).hexdigest()[:40]}"
-
-
-def _undecided(error: ApiError) -> str:
-    """What to tell who wanted to decide and could not."""
-    if error.status == 404:
-        return words.NOT_YOURS
-    if error.code == "scope":
-        return words.NO_SCOPE
-    if error.code == "already_decided":
-        by = error.fields.get("decided_by")
-        return f"This was decided already by {by}." if by else words.OVER
-    if error.code in ("expired", "stale"):
-        return words.OVER
-    return words.refusal(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -12,7 +13,7 @@ from linking.platforms.base import SetupError
 from linking.platforms.client import Holdfast
 from linking.platforms.conversation import Conversations
 from linking.platforms.discord_events import Events, Webhook
-from linking.platforms.discord_gateway import Gateway
+from linking.platforms.discord_gateway import Gateway, Session
 from linking.platforms.discord_platform import APART_SECONDS, Discord
 from linking.platforms.discord_rest import DiscordRest
 from linking.platforms.memory import Memory
@@ -20,6 +21,8 @@ from linking.platforms.serving import listening, until_stopped
 
 REQUIRED = ("DISCORD_TOKEN",)
 OPTIONAL = ("DISCORD_API_URL", "DISCORD_PUBLIC_KEY", "DISCORD_WEBHOOK_LISTEN")
+#: Seconds between two times that the place in the gateway's session is written down. Events come again from there.
+KEEP_SECONDS = 1.0
 
 
 async def serve(
@@ -46,26 +49,58 @@ async def serve(
         conversations = Conversations(platform, holdfast, memory)
         events = Events(rest, platform, conversations)
         try:
-            await until_stopped(stop, _receive(configured, events, conversations, say))
+            await until_stopped(stop, _receive(configured, events, conversations, memory, say))
         finally:
             await events.close()
             await conversations.close()
 
 
 async def _receive(
-    configured: Mapping[str, str], events: Events, conversations: Conversations, say: Callable[[str], None]
+    configured: Mapping[str, str],
+    events: Events,
+    conversations: Conversations,
+    memory: Memory,
+    say: Callable[[str], None],
 ) -> None:
     public_key = configured["DISCORD_PUBLIC_KEY"]
     webhook = Webhook(_key(public_key), events.answer) if public_key else None
     await events.begin()
-    conversations.resume()
+    resumed = conversations.resume()
     if webhook is None:
-        say("Connected to Discord; waiting for messages over its gateway.")
-        await Gateway(configured["DISCORD_TOKEN"], events.find_gateway, events.take).run()
+        say(f"Connecting to Discord's gateway. {resumed} answers go on. Ctrl-C stops it.")
+        await _over_gateway(configured["DISCORD_TOKEN"], events, memory)
         return
     async with listening("DISCORD_WEBHOOK_LISTEN", configured["DISCORD_WEBHOOK_LISTEN"], webhook.take) as port:
-        say(f"Waiting for Discord's interactions on port {port}. Messages are not read this way, only commands.")
+        say(f"Commands and buttons, not messages, come to port {port}. {resumed} answers go on. Ctrl-C stops it.")
         await asyncio.Event().wait()
+
+
+async def _over_gateway(token: str, events: Events, memory: Memory) -> None:
+    """Receive events, from where an earlier process of the same bot stopped."""
+    old, session = memory.session, None
+    if old.get("bot") == events.me:
+        session = Session(str(old["id"]), str(old["url"]), int(old["seq"]))
+        events.roles = frozenset(old["roles"])
+    gateway = Gateway(token, events.find_gateway, events.take, session=session)
+
+    def keep() -> None:
+        kept = gateway.kept()
+        found = {"bot": events.me, "roles": sorted(events.roles), **asdict(kept)} if kept else {}
+        if found != memory.session:
+            memory.session = found
+            memory.save()
+
+    async def keep_now_and_then() -> None:
+        while True:
+            await asyncio.sleep(KEEP_SECONDS)
+            keep()
+
+    keeping = asyncio.create_task(keep_now_and_then())
+    try:
+        await gateway.run()
+    finally:
+        keeping.cancel()
+        keep()
 
 
 def _key(text: str) -> Ed25519PublicKey:

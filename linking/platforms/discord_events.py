@@ -23,8 +23,6 @@ from linking.platforms.serving import Answer, Crew
 
 logger = logging.getLogger(__name__)
 
-#: Seconds within which an interaction must be answered; Discord shows an error otherwise.
-ANSWER_SECONDS = 2.5
 #: Seconds for which Discord is asked at the start, until it answers.
 START_SECONDS = 3600.0
 #: Seconds by which the time of a signature may differ from now: Discord sets no limit, so this is ours.
@@ -45,8 +43,9 @@ class Events:
         self._platform = platform
         self._conversations = conversations
         self._crew = Crew()
-        self._me = ""
-        self._roles: frozenset[str] = frozenset()
+        self.me = ""
+        #: Roles that stand for the bot.
+        self.roles: frozenset[str] = frozenset()
         self._names: dict[str, str] = {}
 
     async def begin(self) -> None:
@@ -57,7 +56,7 @@ class Events:
         """
         try:
             found = await self._rest.ask("GET", "/applications/@me", patience=START_SECONDS)
-            self._me = str((found.get("bot") or {}).get("id") or found["id"])
+            self.me = str((found.get("bot") or {}).get("id") or found["id"])
             path = f"/applications/{found['id']}/commands"
             await self._rest.ask("PUT", path, wire.COMMANDS, patience=START_SECONDS)
         except DiscordRefused as error:
@@ -86,30 +85,37 @@ class Events:
         """End what is under way; messages that are being shown are not."""
         await self._crew.close()
 
-    def take(self, name: str, data: dict[str, Any]) -> None:
-        """Take an event of the gateway; returns at once."""
+    def take(self, name: str, data: dict[str, Any]) -> asyncio.Task[None] | None:
+        """Take an event of the gateway; return the task that brings a message into safe hands."""
         if name == "READY":
-            self._me = str(data["user"]["id"])
+            self.me = str(data["user"]["id"])
         elif name == "GUILD_CREATE":
-            self._roles |= wire.own_roles(data, self._me)
+            self.roles |= wire.own_roles(data, self.me)
             self._names[str(data["id"])] = str(data.get("name") or "")
         elif name == "MESSAGE_CREATE":
             name_of_guild = self._names.get(str(data.get("guild_id")), "")
-            incoming = wire.read_message(data, me=self._me, roles=self._roles, guild_name=name_of_guild)
+            incoming = wire.read_message(data, me=self.me, roles=self.roles, guild_name=name_of_guild)
             if incoming:
-                self._crew.start(self._conversations.handle(incoming))
+                task = asyncio.create_task(self._conversations.handle(incoming))
+                self._crew.add(task)
+                return task
         elif name == "INTERACTION_CREATE":
             self._crew.start(self._interact(data))
+        return None
 
     async def _interact(self, data: dict[str, Any]) -> None:
         """Answer an interaction over the REST API, then do what it asks."""
         reaction = self._read(data)
         path = f"/interactions/{data.get('id')}/{data.get('token')}/callback"
         try:
-            await self._rest.ask("POST", path, reaction.answer, patience=ANSWER_SECONDS)
+            # Once only: refused the second time, it might be the first that was taken.
+            await self._rest.ask("POST", path, reaction.answer)
+        except DiscordRefused as error:
+            # It was answered before, or too long ago: whoever did it saw that it failed, and may do it again.
+            logger.info("an interaction came too late: %s", error)
+            return
         except PlatformError as error:
-            # The person sees that it failed, and yet it is done: what was pressed was meant.
-            logger.info("an interaction was not answered in time: %s", error)
+            logger.info("an interaction was not answered: %s", error)
         await self._do(reaction)
 
     def _read(self, data: dict[str, Any]) -> wire.Reaction:

@@ -34,16 +34,23 @@ CLOSE_SECONDS = 2.0
 EVENT_MAX = 64 * 2**20
 #: Seconds before connecting again; doubled each time, up to the most, until a session stands.
 AGAIN_SECONDS, AGAIN_MAX = 1.0, 60.0
+#: So many connections in a row may come to nothing before the session is given up: its address may be gone.
+FAILURES_MAX = 3
 #: Seconds, at least and at most, before a session that Discord called invalid is begun anew.
 INVALID_SECONDS = (1.0, 5.0)
 
 
+#: What a connection breaks with, beside its own errors, and what is raised by messages of an unknown form.
+BROKEN = (PlatformError, OSError, ValueError, LookupError, TypeError, AttributeError)
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What resumes a session: its id, and the address that knows it."""
+    """What resumes a session: its id, the address that knows it, and the last event that was taken."""
 
     id: str
     url: str
+    seq: int = 0
 
 
 class Gateway:
@@ -52,15 +59,18 @@ class Gateway:
     Args:
         token: the bot's.
         find_url: returns the address for a new session; raises ``SetupError`` if there cannot be one.
-        on_event: called with the name and the data of each event; must return at once.
+        on_event: called with the name and the data of each event; returns at once, with a task if the event is
+            in safe hands only when that is done.
+        session: of an earlier process, as ``kept`` returned it.
     """
 
     def __init__(
         self,
         token: str,
         find_url: Callable[[], Awaitable[str]],
-        on_event: Callable[[str, dict[str, Any]], None],
+        on_event: Callable[[str, dict[str, Any]], asyncio.Task[None] | None],
         *,
+        session: Session | None = None,
         again_seconds: float = AGAIN_SECONDS,
         invalid_seconds: tuple[float, float] = INVALID_SECONDS,
     ) -> None:
@@ -69,8 +79,9 @@ class Gateway:
         self._on_event = on_event
         self._again_seconds = again_seconds
         self._invalid_seconds = invalid_seconds
-        self._session: Session | None = None
-        self._seq: int | None = None
+        self._session = session
+        self._seq: int | None = session.seq if session else None
+        self._unsafe: set[int] = set()
         self._acked = True
         self._stands = False
 
@@ -80,17 +91,27 @@ class Gateway:
         Raises:
             SetupError: Discord will not have this bot.
         """
-        pause = self._again_seconds
+        pause, failures = self._again_seconds, 0
         while True:
             self._stands = False
             try:
                 await self._connection()
             except ConnectionClosed as error:
                 self._closed(error.rcvd.code if error.rcvd else None)
-            except (PlatformError, WebSocketException, OSError, ValueError, LookupError, TypeError) as error:
+            except (*BROKEN, WebSocketException) as error:
                 logger.warning("no connection to the gateway: %s", type(error).__name__)
             pause = self._again_seconds if self._stands else min(pause * 2, AGAIN_MAX)
+            failures = 0 if self._stands else failures + 1
+            if failures >= FAILURES_MAX:
+                self._session = None
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+
+    def kept(self) -> Session | None:
+        """Return what resumes the session in another process, from the first event that is not in safe hands."""
+        if self._session is None or self._seq is None:
+            return None
+        seq = min(self._unsafe) - 1 if self._unsafe else self._seq
+        return Session(self._session.id, self._session.url, seq)
 
     def _closed(self, code: int | None) -> None:
         if code in wire.FATAL_CLOSES:
@@ -116,8 +137,8 @@ class Gateway:
                 while True:
                     await self._take(socket, json.loads(await socket.recv()))
             except asyncio.CancelledError:
-                # Closed so, the session ends and the bot is shown as gone; after an error it can be resumed.
-                await socket.close(wire.CLOSE_FOR_GOOD)
+                # Not as usual, with 1000: that would end the session, which the next process resumes.
+                await socket.close(wire.CLOSE_TO_RESUME)
                 raise
             finally:
                 beat.cancel()
@@ -128,6 +149,7 @@ class Gateway:
             await _send(socket, RESUME, data)
             return
         self._seq = None
+        self._unsafe.clear()
         properties = {"os": "linux", "browser": "holdfast", "device": "holdfast"}
         await _send(socket, IDENTIFY, {"token": self._token, "intents": wire.INTENTS, "properties": properties})
 
@@ -166,10 +188,17 @@ class Gateway:
             self._stands = True
             logger.info("connected to the gateway", extra={"event": name.lower()})
         try:
-            self._on_event(name, data)
+            self._watch(self._on_event(name, data), seq)
         except Exception:  # one that nobody foresaw must not end the connection
             logger.exception("an event could not be read", extra={"event": name})
         self._seq = seq if seq is not None else self._seq
+
+    def _watch(self, task: asyncio.Task[None] | None, seq: int | None) -> None:
+        """Keep an event in mind until it is in safe hands; one that was broken off never is."""
+        if task is None or seq is None:
+            return
+        self._unsafe.add(seq)
+        task.add_done_callback(lambda done: None if done.cancelled() else self._unsafe.discard(seq))
 
 
 async def _send(socket: ClientConnection, op: int, data: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -20,12 +21,15 @@ from common.version import VERSION
 from linking.platforms import discord_wire as wire
 from linking.platforms.base import PlatformError, Refused, TooFast, Unavailable
 
+logger = logging.getLogger(__name__)
+
 #: Seconds after which no answer comes any more.
 TIMEOUT_SECONDS = 15.0
 #: Buckets that are remembered; those whose window has ended are then forgotten.
 BUCKETS_MAX = 1000
-#: Seconds between two tries of a request that may wait, when the server failed or was not reached.
-AGAIN_SECONDS = 0.5
+#: Seconds between two tries of a request that may wait, when the server failed or was not reached: the first time,
+#: and at most.
+AGAIN_SECONDS, AGAIN_MAX = 0.5, 30.0
 
 _IDS = re.compile(r"\d{15,}")
 #: What follows one of these in a path has limits of its own.
@@ -146,7 +150,7 @@ class DiscordRest:
         Raises:
             TooFast, Unavailable, DiscordRefused: it was not done.
         """
-        deadline = time.monotonic() + patience
+        deadline, pause = time.monotonic() + patience, AGAIN_SECONDS
         while True:
             try:
                 return await self._ask(method, path, body)
@@ -154,7 +158,9 @@ class DiscordRest:
                 last: PlatformError = error
                 seconds = error.seconds
             except Unavailable as error:
-                last, seconds = error, AGAIN_SECONDS
+                last, seconds = error, pause
+                pause = min(pause * 2, AGAIN_MAX)
+                logger.info("Discord does not answer: %s", error, extra={"seconds": seconds})
             if time.monotonic() + seconds > deadline:
                 raise last
             await asyncio.sleep(seconds)

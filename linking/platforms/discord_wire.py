@@ -42,8 +42,8 @@ FATAL_CLOSES = {
 }
 #: Close codes after which the session is gone: a new one must be begun.
 SESSION_LOST = frozenset({4003, 4005, 4007, 4009})
-#: What this side closes with when it wants to resume, and when it does not.
-CLOSE_TO_RESUME, CLOSE_FOR_GOOD = 4000, 1000
+#: What this side closes with: after 1000 and 1001 a session cannot be resumed.
+CLOSE_TO_RESUME = 4000
 
 #: Types of messages that people write: an ordinary one, and a reply.
 _WRITTEN = frozenset({0, 19})

@@ -40,11 +40,15 @@ class Memory:
     """A small file, written whole at each change; without a path nothing outlives the process.
 
     It holds ids of chats, messages and turns, no text. Only its owner may read it.
+
+    Attributes:
+        session: by what an adapter goes on where it left its platform; its own business.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self.shown: dict[str, Shown] = {}
+        self.session: dict[str, Any] = {}
         self._recent: dict[str, None] = {}
         if path is not None and path.is_file():
             self._read(path)
@@ -68,15 +72,26 @@ class Memory:
             self.save()
 
     def save(self) -> None:
-        """Write everything down."""
+        """Write everything down. What cannot be written is known until the end of the process."""
         if self._path is None:
             return
-        content = {"shown": [asdict(each) for each in self.shown.values()], "recent": list(self._recent)}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".new")
+        try:
+            self._write(self._path)
+        except OSError as error:
+            # A full disk must not keep an answer from being shown.
+            log.warning("the adapter's file cannot be written", extra={"error": error.strerror})
+
+    def _write(self, path: Path) -> None:
+        content = {
+            "shown": [asdict(each) for each in self.shown.values()],
+            "recent": list(self._recent),
+            "session": self.session,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".new")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(content, file)
-        draft.replace(self._path)
+        draft.replace(path)
 
     def _read(self, path: Path) -> None:
         try:
@@ -86,7 +101,8 @@ class Memory:
                 address = tuple(place.pop("address"))
                 self.shown[each["turn"]] = Shown(**each, place=Place(**place, address=address))
             self._recent = dict.fromkeys(content["recent"])
+            self.session = dict(content.get("session") or {})
         except (ValueError, KeyError, TypeError, AttributeError):
             # Better to lose sight of some answers than never to start again.
             log.warning("the adapter's file is damaged and was left out", extra={"path": path.name})
-            self.shown, self._recent = {}, {}
+            self.shown, self._recent, self.session = {}, {}, {}

@@ -55,12 +55,12 @@ async def _receive(
     configured: Mapping[str, str], events: Events, conversations: Conversations, say: Callable[[str], None]
 ) -> None:
     await events.begin()
-    conversations.resume()
+    resumed = conversations.resume()
     if token := configured["SLACK_APP_TOKEN"]:
         async with SlackWeb(token, configured["SLACK_API_URL"]) as web:
-            say("Connecting to Slack by Socket Mode.")
+            say(f"Connecting to Slack by Socket Mode. {resumed} answers go on. Ctrl-C stops it.")
             await Socket(web, events.take).run()
     webhook = Webhook(configured["SLACK_SIGNING_SECRET"], events)
     async with listening("SLACK_WEBHOOK_LISTEN", configured["SLACK_WEBHOOK_LISTEN"], webhook.take) as port:
-        say(f"Waiting for Slack's requests on port {port}.")
+        say(f"Slack's requests come to port {port}. {resumed} answers go on. Ctrl-C stops it.")
         await asyncio.Event().wait()

@@ -32,6 +32,9 @@ PING_SECONDS = 15.0
 AGAIN_SECONDS, AGAIN_MAX = 1.0, 60.0
 SWITCHED_OFF = "Socket Mode was switched off for the app. Switch it on, or set SLACK_SIGNING_SECRET instead."
 
+#: What a connection breaks with, beside its own errors, and what is raised by messages of an unknown form.
+BROKEN = (PlatformError, OSError, ValueError, LookupError, TypeError, AttributeError)
+
 
 class Socket:
     """Receives envelopes until it is cancelled.
@@ -96,7 +99,7 @@ class Socket:
             logger.warning("no connection to Slack: %s", error.error)
         except ConnectionClosed:
             logger.info("Slack closed the connection")
-        except (PlatformError, WebSocketException, OSError, ValueError, LookupError, TypeError) as error:
+        except (*BROKEN, WebSocketException) as error:
             logger.warning("no connection to Slack: %s", type(error).__name__)
 
     def _take(self, socket: ClientConnection, message: dict[str, Any], told: asyncio.Event) -> None:

@@ -13,6 +13,8 @@ _FENCE = re.compile(
 _INLINE = re.compile(
     r"(?P<escaped>\\(?P<char>[\\`*_{}\[\]()<>#+.!|~-]))"
     r"|(?P<tick>`+)(?!`)(?P<code>[^\n]+?)(?<!`)(?P=tick)(?!`)"
+    r"|<(?P<address>https?://[^\s<>|]+)>"
+    r"|(?P<bare>https?://[^\s<>|*`]*[\w/=&#%+~-])"
     r"|!?\[(?P<label>[^\]\n]*)\]\((?P<url>(?:https?://|mailto:)[^\s()<>|]+)\)"
     r"|(?P<bold>\*\*|__)(?=\S)(?P<strong>[^\n]+?)(?<=\S)(?P=bold)"
     r"|~~(?=\S)(?P<struck>[^\n]+?)(?<=\S)~~"
@@ -60,6 +62,8 @@ def _marked(found: re.Match[str]) -> str:
         return escape(found["char"])
     if found["tick"]:
         return f"`{escape(found['code'].strip() or found['code'])}`"
+    if address := found["address"] or found["bare"]:
+        return f"<{escape(address)}>"
     if found["url"]:
         label = found["label"].replace("|", "/") or found["url"]
         return f"<{escape(found['url'])}|{escape(label)}>"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from typing import Any, Self
 
@@ -15,10 +16,13 @@ import aiohttp
 from linking.platforms import slack_wire as wire
 from linking.platforms.base import PlatformError, Refused, TooFast, Unavailable
 
+logger = logging.getLogger(__name__)
+
 #: Seconds after which no answer comes any more.
 TIMEOUT_SECONDS = 15.0
-#: Seconds between two tries of a request that may wait, when the server failed or was not reached.
-AGAIN_SECONDS = 0.5
+#: Seconds between two tries of a request that may wait, when the server failed or was not reached: the first time,
+#: and at most.
+AGAIN_SECONDS, AGAIN_MAX = 0.5, 30.0
 #: Errors that a second try mends.
 _PASSING = frozenset(
     {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"}
@@ -83,7 +87,7 @@ class SlackWeb:
         Raises:
             TooFast, Unavailable, SlackRefused: it was not done.
         """
-        deadline = time.monotonic() + patience
+        deadline, pause = time.monotonic() + patience, AGAIN_SECONDS
         while True:
             try:
                 return await self._ask(method, body or {})
@@ -91,7 +95,9 @@ class SlackWeb:
                 last: PlatformError = error
                 seconds = error.seconds
             except Unavailable as error:
-                last, seconds = error, AGAIN_SECONDS
+                last, seconds = error, pause
+                pause = min(pause * 2, AGAIN_MAX)
+                logger.info("Slack does not answer: %s", error, extra={"seconds": seconds})
             if time.monotonic() + seconds > deadline:
                 raise last
             await asyncio.sleep(seconds)

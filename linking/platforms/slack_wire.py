@@ -155,7 +155,8 @@ def blocks(text: str, rows: Rows) -> list[dict[str, Any]]:
     """Return a text and the buttons below it as Slack takes them; none where there are no buttons."""
     if not rows:
         return []
-    shown: list[dict[str, Any]] = [{"type": "section", "text": {"type": "mrkdwn", "text": text}}]
+    # Verbatim, or Slack would look for names to mention in it.
+    shown: list[dict[str, Any]] = [{"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}]
     return shown + [{"type": "actions", "elements": [_button(button) for button in row]} for row in rows if row]
 
 

@@ -21,14 +21,15 @@ from linking.platforms.base import (
     TooFast,
     Unavailable,
 )
-from linking.platforms.client import Holdfast, Unreachable
+from linking.platforms.client import Holdfast
 from linking.platforms.conversation import Conversations
 from linking.platforms.memory import Memory
 from linking.platforms.pacing import Pace
 from linking.platforms.serving import listening
 from linking.platforms.splitting import Size, utf16
 from linking.platforms.telegram_markup import LENGTH_MAX, to_html
-from linking.platforms.telegram_updates import KINDS, Bot, read_update
+from linking.platforms.telegram_receiver import AGAIN_MAX_SECONDS, AGAIN_SECONDS, Receiver, unless
+from linking.platforms.telegram_updates import KINDS, Bot
 from linking.platforms.telegram_webhook import taking
 from linking.platforms.telegram_wire import BadMarkup, BadToken, Moved, NotModified, Wire
 
@@ -41,13 +42,6 @@ PRIVATE_SECONDS = 1.1
 GROUP_SECONDS = 3.1
 OVERALL_SECONDS = 0.04
 BURST = 10
-#: How long an unanswered call for updates stays open, in seconds.
-POLL_SECONDS = 50
-#: How long an adapter that was told to stop waits for Telegram, in seconds.
-GOODBYE_SECONDS = 3.0
-#: Seconds before updates are asked for again when that failed: the first time, and at most.
-AGAIN_SECONDS = 1.0
-AGAIN_MAX_SECONDS = 60.0
 #: Characters of what is said to who pressed a button; longer is refused.
 TOLD_MAX = 200
 _SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -171,70 +165,6 @@ def _keyboard(buttons: Rows) -> dict[str, Any] | None:
     return {"inline_keyboard": rows} if rows else None
 
 
-class Receiver:
-    """Takes updates to conversations: by asking for them, or as Telegram delivers them."""
-
-    def __init__(self, wire: Wire, bot: Bot, conversations: Conversations) -> None:
-        self._wire = wire
-        self._bot = bot
-        self._conversations = conversations
-
-    async def take(self, update: Any, *, patience: float | None = None) -> None:
-        """Do what an update asks. On return it is dealt with for good.
-
-        Raises:
-            Unreachable: Holdfast does not answer within ``patience`` seconds; the update must come again.
-        """
-        asked = read_update(update, self._bot)
-        if isinstance(asked, Press):
-            with suppress(Unreachable):  # who pressed was told, and can press again
-                await self._conversations.press(asked)
-        elif asked is not None:
-            await self._conversations.handle(asked, patience=patience)
-
-    async def poll(self, stop: asyncio.Event) -> None:
-        """Ask for updates until told to stop. Each is confirmed to Telegram only once it was dealt with."""
-        offset, wait = 0, AGAIN_SECONDS
-        while not stop.is_set():
-            wish = {"offset": offset, "timeout": POLL_SECONDS, "allowed_updates": KINDS}
-            try:
-                updates = await _unless(stop, self._wire.call("getUpdates", wish, wait=POLL_SECONDS))
-            except PlatformError as error:
-                seconds = error.seconds if isinstance(error, TooFast) else wait
-                log.warning("no updates", extra={"platform": "telegram", "error": str(error)})
-                await _unless(stop, asyncio.sleep(seconds))
-                wait = min(AGAIN_MAX_SECONDS, wait * 2)
-                continue
-            wait = AGAIN_SECONDS
-            if updates:
-                # Each conversation takes its own in order; a slow one keeps none of the others waiting.
-                taken = asyncio.gather(*(self._take_safely(update) for update in updates))
-                if await _unless(stop, taken) is not None:
-                    offset = max(update["update_id"] for update in updates) + 1
-        if offset:
-            with suppress(PlatformError, TimeoutError):  # else they come again, and are known
-                async with asyncio.timeout(GOODBYE_SECONDS):
-                    await self._wire.call("getUpdates", {"offset": offset, "timeout": 0, "limit": 1})
-
-    async def _take_safely(self, update: Any) -> None:
-        """One update that cannot be dealt with must not keep all others from coming."""
-        try:
-            await self.take(update)
-        except Exception:
-            log.exception("an update was left out", extra={"platform": "telegram"})
-
-
-async def _unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
-    """Return what ``work`` does, or None when told to stop before it is done."""
-    doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
-        return doing.result() if doing.done() else None
-    finally:
-        for each in (doing, stopping):
-            each.cancel()
-
-
 async def serve(
     configured: Mapping[str, str],
     holdfast: Holdfast,
@@ -305,9 +235,9 @@ async def _patiently(wire: Wire, stop: asyncio.Event, method: str, parameters: d
     wait = AGAIN_SECONDS
     while not stop.is_set():
         try:
-            return await _unless(stop, wire.call(method, parameters))
+            return await unless(stop, wire.call(method, parameters))
         except (Unavailable, TooFast) as error:
             log.warning("Telegram does not answer", extra={"error": str(error)})
-        await _unless(stop, asyncio.sleep(wait))
+        await unless(stop, asyncio.sleep(wait))
         wait = min(AGAIN_MAX_SECONDS, wait * 2)
     return None

@@ -103,7 +103,8 @@ def _mentions(message: Object, text: str, bot: Bot) -> list[tuple[int, int]]:
     """Return where the bot is named. Telegram counts in UTF-16 code units."""
     units = text.encode("utf-16-le", "surrogatepass")
     spans = []
-    for entity in message.get("entities") or message.get("caption_entities") or ():
+    entities = message.get("entities") or message.get("caption_entities")
+    for entity in entities if isinstance(entities, list) else ():
         if not isinstance(entity, dict):
             continue
         offset, length = entity.get("offset"), entity.get("length")

@@ -195,6 +195,25 @@ async def test_an_answer_to_nothing_changes_nothing(front: Front, other_front: F
     assert (await db(Action.objects.get)).status == Action.Status.PENDING
 
 
+async def test_who_left_after_an_answer_and_answers_again_has_nothing_twice(front: Front) -> None:
+    asked = saying(f"{note('one')}\n/think so\n/words 2")
+    interrupts = interrupts_of(await front.run("t", asked))
+    resume = answering(interrupts, {"approved": True})
+    first = await front.run("t", asked, resume=resume)
+    call = {"id": interrupts[0]["toolCallId"], "function": {"name": "demo_note", "arguments": "{}"}}
+    names = [each["messageId"] for each in first if each["type"].endswith("MESSAGE_START")]
+    client = [
+        {"id": call["id"], "role": "assistant", "toolCalls": [call]},
+        {"id": f"{call['id']}.result", "role": "tool", "toolCallId": call["id"], "content": "half"},
+        {"id": names[0], "role": "reasoning", "content": "half"},
+        {"id": names[1], "role": "assistant", "content": "half"},
+    ]
+    again = await front.run("t", asked, *client, resume=resume)
+    empty = {**client[2], "content": ""}
+    assert again[1] == {"type": "MESSAGES_SNAPSHOT", "messages": [asked, client[0], empty]}
+    assert again[2:] == first[1:]
+
+
 @pytest.mark.parametrize("how", ["decided", "sent_twice", "expired"])
 async def test_who_answers_too_late_is_told_what_became_of_it(front: Front, crew: Crew, how: str) -> None:
     asked = saying(note("one"))

@@ -30,7 +30,7 @@ def call(name: str, arguments: Any) -> list[Chunk]:
 
 def run(*chunks: Chunk, messages: Any = (ASKED,), end: bool = True) -> list[Event]:
     speech = Speech(TURN, ABOUT, Conversation(list(messages)))
-    events = speech.begin(again=False)
+    events: list[Event] = [{"type": "RUN_STARTED"}]
     for seq, chunk in enumerate(chunks, 1):
         events += speech.take(seq, chunk)
     events += speech.finish(USAGE) if end else []
@@ -135,7 +135,7 @@ def test_what_an_earlier_run_told_is_passed_over() -> None:
     calls = [{"id": "c", "type": "function", "function": function}]
     messages = [ASKED, {"id": f"{TURN}.1", "role": "assistant", "content": "a", "toolCalls": calls}]
     speech = Speech(TURN, ABOUT, Conversation(messages))
-    events = speech.begin(again=False)
+    events: list[Event] = [{"type": "RUN_STARTED"}]
     speech.pass_over(list(enumerate(earlier, 1)))
     for chunk in (
         schema.tool_input_available("c", "shell", {"text": "two"}),
@@ -181,4 +181,5 @@ def test_a_pruned_log_has_the_stored_answer() -> None:
 def test_thoughts_behind_the_question_are_kept_empty() -> None:
     thought = {"id": "r", "role": "reasoning", "content": "hm"}
     said = {"id": "a", "role": "assistant", "content": "half"}
-    assert before_answer([thought, ASKED, thought, said], 2) == [thought, ASKED, {**thought, "content": ""}]
+    early = {**thought, "id": "e"}
+    assert before_answer([early, ASKED, thought, said], 2) == [early, ASKED, {**thought, "content": ""}]

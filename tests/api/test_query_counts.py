@@ -86,6 +86,6 @@ def test_sending_to_a_long_session(api: Api, session: Session, django_assert_max
         Message(session=session, role="user", state="done", seq=seq, number=seq, parts=[]) for seq in range(1, 501)
     )
     Session.objects.filter(pk=session.pk).update(next_seq=501, accepted=500)
-    with django_assert_max_num_queries(25):
+    with django_assert_max_num_queries(13):
         response = api.post(f"sessions/{session.id}/messages", {"text": "x"})
     assert response.json()["message"]["seq"] == 501

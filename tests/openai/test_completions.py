@@ -130,6 +130,9 @@ async def test_a_session_that_was_given_its_past_goes_on_like_any_other(
         "w1",
         "/words 2",
     ]
+    assert (await asker.client.get(f"/c/{session.pk}/")).status_code == 200
+    shown = (await asker.client.get(f"/api/v1/sessions/{session.pk}")).json()["messages"]
+    assert [message["turn"] is None for message in shown[:3]] == [True, True, False]
     first = await db(Message.objects.get, seq=1)
     response = await asker.client.post(
         f"/api/v1/messages/{first.pk}/edit", {"text": "/words 3"}, content_type="application/json"
@@ -221,6 +224,7 @@ REFUSED: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"tools": [{"type": "function"}]}, 400, "invalid", "tools"),
     ({"tool_choice": "required"}, 400, "invalid", "tool_choice"),
     ({"n": 2}, 400, "invalid", "n"),
+    ({"reasoning_effort": "most"}, 400, "invalid", "reasoning_effort"),
     ({"stop": ["\n"]}, 400, "invalid", "stop"),
     ({"response_format": {"type": "json_object"}}, 400, "invalid", "response_format"),
     ({"logprobs": True}, 400, "invalid", "logprobs"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from linking.platforms import following, inviting, posting, telegram
+from linking.platforms import following, inviting, posting, telegram, telegram_receiver
 from linking.platforms.client import Holdfast
 from linking.platforms.memory import Memory
 from tests.platforms.holdfast_stand_in import KEY, HoldfastStandIn
@@ -69,7 +69,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing wait longer than the stand-ins need."""
     monkeypatch.setattr(following, "GLANCE_SECONDS", 0.01)
     monkeypatch.setattr("linking.platforms.conversation.LOOK_SECONDS", 0.02)
-    for module in (following, posting, telegram):
+    for module in (following, posting, telegram, telegram_receiver):
         monkeypatch.setattr(module, "AGAIN_SECONDS", 0.02)
     monkeypatch.setattr("linking.platforms.conversation.AGAIN_SECONDS", 0.02)
     monkeypatch.setattr(inviting, "LOOK_SECONDS", 0.02)

@@ -98,6 +98,7 @@ class DiscordStandIn:
         self.lose_next_answer = False
         self.repeated = 0
         self.starts_left = 1000
+        self.resume_port = 0
         self._ids = itertools.count(1_000_000_000_000_000_001)
         self._times: dict[tuple[str, str], list[float]] = {}
         self._nonces: dict[tuple[str, str], str] = {}
@@ -317,7 +318,7 @@ class DiscordStandIn:
             "user": {"id": ME, "username": "holdfast", "bot": True},
             "application": {"id": APPLICATION},
             "session_id": session.id,
-            "resume_gateway_url": f"ws://127.0.0.1:{self.port}/resume",
+            "resume_gateway_url": f"ws://127.0.0.1:{self.resume_port or self.port}/resume",
             "guilds": [{"id": GUILD, "unavailable": True}],
         }
         await self._dispatch(session, "READY", ready)

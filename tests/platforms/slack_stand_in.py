@@ -312,6 +312,10 @@ class SlackStandIn:
             return "invalid_blocks"
         if len({each["action_id"] for each in buttons}) != len(buttons):
             return "invalid_blocks"
+        if any(block["text"].get("verbatim") is not True for block in blocks if block["type"] == "section"):
+            self.violations.append("a text in which Slack would look for names")
+        if body.get("parse") != "none" or body.get("link_names") is not False:
+            self.violations.append("a text in which Slack would look for names")
         if any(_MARKED.search(each) for each in (text, *shown)):
             self.violations.append("a mention that nobody made")
         return ""

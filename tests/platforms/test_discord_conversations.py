@@ -330,6 +330,48 @@ async def test_an_answer_goes_on_after_a_restart(
     assert len(discord.of_bot(private)) == 1
 
 
+async def test_what_is_said_between_two_runs_is_answered_by_the_second(
+    discord: DiscordStandIn, settings: dict[str, str], holdfast: HoldfastStandIn, tmp_path: Path
+) -> None:
+    holdfast.link("server", GUILD, ADA)
+    channel, path = discord.public(), tmp_path / "discord.json"
+    async with running(adapter, settings, holdfast.url, path):
+        await discord.until(lambda: discord.sessions)
+        await discord.say(channel, ADA, f"<@{ME}> before")
+        first = await holdfast.turn()
+        await first.says("yes")
+        await first.ends()
+        await says(discord, channel, "yes")
+    await discord.until(lambda: all(each.socket is None for each in discord.sessions.values()))
+    await discord.say(channel, ADA, f"<@&{OWN_ROLE}> meanwhile", mention_roles=[OWN_ROLE])
+    await discord.event("INTERACTION_CREATE", discord.interaction(2, channel, ADA, {"name": "stop"}))
+    [stopped] = discord.interactions.values()
+    stopped.at -= 4
+    async with running(adapter, settings, holdfast.url, path):
+        await holdfast.turn(1)
+        await discord.say(channel, ADA, f"<@{ME}> after")
+        await holdfast.until(lambda: len(holdfast.sent) == 3)
+    assert [each["text"] for each in holdfast.sent] == ["before", "meanwhile", "after"]
+    assert stopped.answers == []
+    assert [turn.status for turn in holdfast.turns.values()] == ["completed", "running"]
+    assert len(discord.identifies) == 1
+
+
+async def test_a_press_counts_although_discord_did_not_hear_the_answer(
+    discord: DiscordStandIn, bot: None, holdfast: HoldfastStandIn
+) -> None:
+    holdfast.link("user", ADA)
+    private = discord.private(ADA)
+    await discord.say(private, ADA, "note hi")
+    turn = await holdfast.turn()
+    await turn.asks(requests=[{"tool_call_id": "call_1", **REQUEST}])
+    card = await says(discord, private, "Approval needed")
+    await discord.until(lambda: discord.typing)
+    discord.next_answers = [(502, {}, {})]
+    await discord.press(card, "✅ Approve", ADA)
+    await holdfast.until(lambda: holdfast.decided)
+
+
 async def test_a_lost_answer_of_discord_makes_no_second_message(
     discord: DiscordStandIn, bot: None, holdfast: HoldfastStandIn
 ) -> None:

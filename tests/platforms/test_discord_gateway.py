@@ -11,7 +11,7 @@ import pytest
 
 from linking.platforms import discord_wire as wire
 from linking.platforms.base import SetupError
-from linking.platforms.discord_gateway import Gateway
+from linking.platforms.discord_gateway import Gateway, Session
 from tests.platforms.discord_stand_in import TOKEN, DiscordStandIn
 
 PERSON = "500000000000000001"
@@ -20,20 +20,26 @@ PERSON = "500000000000000001"
 class Listener:
     """What the gateway handed over."""
 
-    def __init__(self, discord: DiscordStandIn, token: str = TOKEN) -> None:
+    def __init__(self, discord: DiscordStandIn, token: str = TOKEN, *, session: Session | None = None) -> None:
         self.news = asyncio.Event()
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._discord = discord
-        self.gateway = Gateway(token, self.url, self.take, again_seconds=0.02, invalid_seconds=(0.0, 0.01))
+        self.gateway = Gateway(
+            token, self.url, self.take, session=session, again_seconds=0.02, invalid_seconds=(0.0, 0.01)
+        )
 
     async def url(self) -> str:
         return f"ws://127.0.0.1:{self._discord.port}/ws"
 
-    def take(self, name: str, data: dict[str, Any]) -> None:
+    def take(self, name: str, data: dict[str, Any]) -> asyncio.Task[None] | None:
         self.events.append((name, data))
         self.news.set()
         if data.get("content") == "burn":
             raise ValueError("an event that nobody foresaw")
+        if data.get("content") == "stuck":
+            self._stuck = asyncio.create_task(asyncio.Event().wait())
+            return self._stuck  # type: ignore[return-value]
+        return None
 
     def texts(self) -> list[str]:
         return [data["content"] for name, data in self.events if name == "MESSAGE_CREATE"]
@@ -167,8 +173,51 @@ async def test_an_event_that_cannot_be_read_ends_nothing() -> None:
         assert discord.resumes == []
 
 
-async def test_leaving_ends_the_session_at_discord() -> None:
+async def test_a_session_whose_address_is_gone_is_begun_anew() -> None:
     async with DiscordStandIn() as discord:
+        discord.resume_port = 9
         async with listening(discord):
-            assert discord.sessions
-        await discord.until(lambda: not discord.sessions)
+            await discord.drop(4000)
+            await discord.until(lambda: len(discord.identifies) == 2)
+
+
+async def test_messages_of_an_unknown_form_end_nothing() -> None:
+    async with DiscordStandIn() as discord, listening(discord) as listener:
+        channel = discord.private(PERSON)
+        for session in discord.sessions.values():
+            assert session.socket
+            await session.socket.send_str("[1]")
+        await discord.until(lambda: discord.resumes)
+        await discord.say(channel, PERSON, "hello")
+        await heard(listener, "hello")
+
+
+async def test_another_process_resumes_from_the_first_event_that_was_not_safe() -> None:
+    async with DiscordStandIn() as discord:
+        channel = discord.private(PERSON)
+        async with listening(discord) as first:
+            await discord.say(channel, PERSON, "safe")
+            await discord.say(channel, PERSON, "stuck")
+            await discord.say(channel, PERSON, "safe too")
+            await heard(first, "safe", "stuck", "safe too")
+            kept = first.gateway.kept()
+        await discord.until(lambda: all(each.socket is None for each in discord.sessions.values()))
+        await discord.say(channel, PERSON, "meanwhile")
+        second = Listener(discord, session=kept)
+        task = asyncio.create_task(second.gateway.run())
+        await heard(second, "stuck", "safe too", "meanwhile")
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert (len(discord.identifies), len(discord.resumes)) == (1, 1)
+
+
+async def test_a_session_that_is_too_old_is_begun_anew() -> None:
+    async with DiscordStandIn() as discord:
+        old = Session("forgotten", f"ws://127.0.0.1:{discord.port}/resume", 7)
+        task = asyncio.create_task(Listener(discord, session=old).gateway.run())
+        await discord.until(lambda: discord.sessions)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert (len(discord.identifies), len(discord.resumes)) == (1, 1)

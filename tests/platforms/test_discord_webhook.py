@@ -116,7 +116,7 @@ async def url(discord: DiscordStandIn, holdfast: HoldfastStandIn, tmp_path: Path
     """Where the running adapter takes interactions."""
     settings = settings_for(discord, KEY.public_key().public_bytes_raw().hex())
     async with running(adapter, settings, holdfast.url, tmp_path / "discord.json") as said:
-        port = next(word for word in said[0].replace(".", " ").split() if word.isdecimal())
+        port = said[0].split("port ")[1].split(".")[0]
         yield f"http://127.0.0.1:{port}/discord"
 
 

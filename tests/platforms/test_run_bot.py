@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from linking.management.commands.run_bot import only_one
+from linking.management.commands.run_bot import Command, only_one
+from linking.platforms import telegram
+from linking.platforms.memory import Memory
 from tests.platforms.conftest import Bots
 from tests.platforms.holdfast_stand_in import HoldfastStandIn
 from tests.platforms.telegram_stand_in import TOKEN, TelegramStandIn
@@ -28,11 +30,31 @@ def test_all_that_is_missing_is_named(settings: Any, tmp_path: Path) -> None:
     ]
 
 
+async def test_a_key_that_holdfast_refuses_is_named(bots: Bots, settings: Any) -> None:
+    settings.HOLDFAST_URL = bots.holdfast_url
+    configured = {**bots.settings, "TELEGRAM_HOLDFAST_KEY": "hfb_another"}
+    with pytest.raises(CommandError, match=r"^TELEGRAM_HOLDFAST_KEY: Holdfast refuses it: This key is not known"):
+        await Command()._run(telegram, configured, "TELEGRAM_HOLDFAST_KEY", Memory())
+
+
+def test_an_address_that_is_none_is_named(settings: Any, tmp_path: Path) -> None:
+    settings.TELEGRAM_HOLDFAST_KEY = settings.TELEGRAM_TOKEN = "x"
+    settings.HOLDFAST_URL = "holdfast.example"
+    with pytest.raises(CommandError, match=r"^HOLDFAST_URL: expected an address"):
+        call_command("run_bot", "telegram", state=tmp_path / "telegram.json")
+
+
 def test_two_on_one_file_are_one_too_many(tmp_path: Path) -> None:
     path = tmp_path / "telegram.json"
     with only_one(path), pytest.raises(CommandError, match="Another process"), only_one(path):
         pass
     with only_one(path):
+        pass
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bots").write_text("no folder")
+    with pytest.raises(CommandError, match="cannot be written"), only_one(tmp_path / "bots" / "telegram.json"):
         pass
 
 

@@ -33,6 +33,8 @@ ME = "U0BOT"
             id="link",
         ),
         pytest.param("![a|b](https://a.example/i.png)", "<https://a.example/i.png|a/b>", id="picture"),
+        pytest.param("<https://a.example/?x&y>", "<https://a.example/?x&amp;y>", id="address"),
+        pytest.param("see https://a.example/b_c_d, *now*.", "see <https://a.example/b_c_d>, _now_.", id="bare"),
         pytest.param("[x](javascript:alert)", "[x](javascript:alert)", id="no-link"),
         pytest.param("`a < **b**` c", "`a &lt; **b**` c", id="code"),
         pytest.param("``a ` b``", "`a ` b`", id="code-with-tick"),
@@ -50,7 +52,7 @@ def test_markdown_becomes_mrkdwn(markdown: str, shown: str) -> None:
 
 @given(st.text(alphabet=st.sampled_from("ab <>&*_~`[]()!#-\n\\|:/.😀") | st.characters(), max_size=300))
 def test_nothing_of_a_text_becomes_a_mention(text: str) -> None:
-    assert re.fullmatch(r"(?:[^<>]|<(?:https?://|mailto:)[^<>|]+\|[^<>|]+>)*", mrkdwn(text))
+    assert re.fullmatch(r"(?:[^<>]|<(?:https?://|mailto:)[^<>|]+(?:\|[^<>|]+)?>)*", mrkdwn(text))
 
 
 @settings(max_examples=30)

@@ -84,7 +84,7 @@ def settings(slack: SlackStandIn) -> dict[str, str]:
 async def url(settings: dict[str, str], holdfast: HoldfastStandIn, tmp_path: Path) -> AsyncIterator[str]:
     """Where the running adapter takes requests."""
     async with running(adapter, settings, holdfast.url, tmp_path / "slack.json") as said:
-        yield f"http://127.0.0.1:{said[0].rstrip('.').split()[-1]}/slack"
+        yield f"http://127.0.0.1:{said[0].split('port ')[1].split('.')[0]}/slack"
 
 
 async def test_the_address_is_confirmed(slack: SlackStandIn, url: str) -> None:

@@ -425,3 +425,27 @@ async def test_an_anonymous_administrator_may_ask_but_not_link(
     await holdfast.turn()
     assert "platform_user_id" not in holdfast.sent[0]
     assert holdfast.sent[0]["author"] == "Ops"
+
+
+async def test_what_a_group_is_called_does_nothing_in_its_invitation(
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn
+) -> None:
+    group, ada = chats.group(title="[Your bank](https://evil.example) **now**"), chats.person(ADA, "Ada")
+    await chats.writes(ada, "/link", group)
+    invited = await chats.says(ADA, "“[Your bank](https://evil.example) **now**”")
+    assert "evil.example" not in "".join(part.split(">")[0] for part in invited.html.split("<a ")[1:])
+
+
+async def test_a_group_that_may_not_be_written_to_holds_up_nobody_else(
+    bot: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
+) -> None:
+    chats.limits["group"] = (1, 600.0)
+    group = chats.group()
+    for _ in range(3):
+        await chats.writes(ada, "@stand_in_bot hello", group)
+    await chats.until("a refusal", lambda: chats.too_fast)
+    await chats.writes(ada, "hello")
+    turn = await holdfast.turn()
+    await turn.says("Hello!")
+    await turn.ends()
+    await chats.says(ADA, "Hello!")

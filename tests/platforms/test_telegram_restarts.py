@@ -193,3 +193,11 @@ def test_a_damaged_file_does_not_keep_the_adapter_from_starting(tmp_path: Path, 
     path = tmp_path / "telegram.json"
     path.write_text(content)
     assert Memory(path).shown == {}
+
+
+def test_a_file_that_cannot_be_written_holds_nothing_up(tmp_path: Path) -> None:
+    (tmp_path / "bots").write_text("no folder")
+    memory = Memory(tmp_path / "bots" / "telegram.json")
+    memory.accept("c1", Shown("t1", Place("user", "1")))
+    assert memory.knows("c1")
+    assert "t1" in memory.shown

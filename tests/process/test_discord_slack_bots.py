@@ -21,7 +21,7 @@ from tests.process.servers import EmbeddedServer, Process, Stack
 
 pytestmark = pytest.mark.process
 ADA, GRACE = "500000000000000001", "500000000000000002"
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from pytest_django import Settings
 from common import db as database
 from copilot.models import Session, Turn
 from copilot.models.session import SessionQuerySet
-from copilot.models.turn import TurnQuerySet
 from copilot.turns import claim as claiming
 from tests.factories import claim_next, make_session, make_turn, make_user
 from tests.turns.racing import guarded, meet, race
@@ -26,7 +25,9 @@ def test_a_turn_is_claimed_by_one(guarded: bool, monkeypatch: pytest.MonkeyPatch
     turn = make_turn()
     meet(monkeypatch, claiming, "_candidates")
     if not guarded:
-        monkeypatch.setattr(TurnQuerySet, "claimable", lambda self: self.live())
+        unguarded = claiming._TAKE.replace("AND status = 'queued'", "")
+        assert unguarded != claiming._TAKE
+        monkeypatch.setattr(claiming, "_TAKE", unguarded)
         monkeypatch.setattr(SessionQuerySet, "select_for_update", lambda self, **_: self)
     claims = race(*[lambda: claim_next(uuid.uuid4())] * 2)
     assert len([claim for claim in claims if isinstance(claim, claiming.Claim)]) == (1 if guarded else 2)

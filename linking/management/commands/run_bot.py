@@ -45,7 +45,6 @@ class Command(BaseCommand):
         key_name = f"{platform.upper()}_HOLDFAST_KEY"
         configured = read_settings(adapter, key_name)
         path: Path = options["state"] or settings.DATA_DIR / "bots" / f"{platform}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         with only_one(path):
             asyncio.run(self._run(adapter, configured, key_name, Memory(path)))
         self.stdout.write("Stopped. What was being shown goes on at the next start.")
@@ -77,8 +76,10 @@ def read_settings(adapter: ModuleType, key_name: str) -> dict[str, str]:
     """Return the settings that an adapter reads, by name.
 
     Raises:
-        CommandError: some that it needs are missing; a line each.
+        CommandError: some that it needs are missing, or no address; a line each.
     """
+    if not settings.HOLDFAST_URL.startswith(("http://", "https://")):
+        raise CommandError("HOLDFAST_URL: expected an address such as https://holdfast.example.org.")
     required = (key_name, *adapter.REQUIRED)
     found = {name: str(getattr(settings, name)) for name in (*required, *adapter.OPTIONAL)}
     if missing := [name for name in required if not found[name]]:
@@ -91,9 +92,14 @@ def only_one(path: Path) -> Iterator[None]:
     """Hold the lock of a state file: two adapters on one bot would take each other's messages.
 
     Raises:
-        CommandError: another process holds it.
+        CommandError: another process holds it, or there is no such place.
     """
-    with path.with_suffix(".lock").open("a") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(".lock").open("a")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written ({error.strerror}). Choose another with --state.") from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -98,6 +98,8 @@ export async function rest(method, path, body) {
   return answer.json();
 }
 
+export const upload = async form => (await fetch(`${API}/files`, { method: 'POST', headers, body: form })).json();
+
 /** Return the session behind a chat. */
 export const sessionOf = chat => rest('POST', 'sessions', { client_id: chat.id });
 
@@ -114,10 +116,13 @@ export function visible(parts) {
     .map(part => Object.fromEntries(seen.filter(name => part[name] !== undefined).map(name => [name, part[name]])));
 }
 
-/** Assert that the client shows what the server stored, message by message. */
+/** Assert that the client shows what the server stored, message by message, and that it takes both for valid. */
 export async function checkStored(chat) {
   const rows = await stored(chat);
   assert.deepEqual(chat.messages.map(message => message.role), rows.map(row => row.role));
+  // A page that is opened anew may begin with what is stored.
+  await sdk.validateUIMessages({ messages: rows.map(({ id, role, parts }) => ({ id, role, parts })) });
+  await sdk.validateUIMessages({ messages: chat.messages });
   for (const [n, row] of rows.entries()) {
     assert.deepEqual(visible(chat.messages[n].parts), visible(row.parts));
     assert.equal(chat.messages[n].id, row.role === 'user' ? row.client_id : row.id);

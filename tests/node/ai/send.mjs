@@ -1,6 +1,6 @@
 // Messages are answered: thoughts, words, tools, failures; and what is shown is what is stored.
 import assert from 'node:assert/strict';
-import { Chat, checkStored, sdk, stored } from './client.mjs';
+import { Chat, checkStored, stop, stored, upload } from './client.mjs';
 
 const chat = new Chat({ id: `ä/漢 🙂 ${crypto.randomUUID()}` });
 await chat.sendMessage({
@@ -13,6 +13,7 @@ chat.check();
 assert.equal(chat.text.split(' ').length, 200);
 assert.equal(chat.messages.length, 4);
 await checkStored(chat);
+assert.equal((await stop(chat)).cancelled, false); // whatever its name: it is known, and idle
 
 // A turn that fails is an error of the chat, with what was said before it; the next message goes on.
 await chat.sendMessage({ text: '/words 2\n/fail auth' });
@@ -31,11 +32,9 @@ assert.match(await again.text(), /"delta":"w1"/);
 assert.equal((await stored(chat)).length, rows);
 
 // One file goes along by its id, one that is sent inside the message is refused with the mend.
-const upload = new FormData();
-upload.append('file', new Blob(['some text'], { type: 'text/plain' }), 'note.txt');
-const file = await (
-  await fetch(new URL('/api/v1/files', url), { method: 'POST', headers: { Authorization: headers.authorization ?? headers.Authorization }, body: upload })
-).json();
+const form = new FormData();
+form.append('file', new Blob(['some text'], { type: 'text/plain' }), 'note.txt');
+const file = await upload(form);
 const part = { type: 'file', url: `/api/v1/files/${file.id}`, mediaType: file.type, filename: file.name };
 await chat.sendMessage({ text: '/words 1', files: [part] });
 chat.check();
@@ -43,4 +42,3 @@ assert.equal((await stored(chat)).at(-2).parts.filter(each => each.type === 'fil
 await chat.sendMessage({ text: '/words 1', files: [{ ...part, url: 'data:text/plain,hello' }] });
 assert.equal(chat.status, 'error');
 assert.match(chat.error.responseBody ?? chat.error.message, /POST \/api\/v1\/files/);
-assert.ok(sdk.UI_MESSAGE_STREAM_HEADERS);
