@@ -29,6 +29,7 @@ from copilot import components
 from copilot.examples import ASIDE, CANCELLED, EVENTS, STREAM, TURN
 
 _CONTENT = OpenApiExample("example", value="a,b\n1,2\n", media_type="application/octet-stream")
+_ANY_CONTENT = OpenApiExample("any", value="a,b\n1,2\n", media_type="*/*")
 
 
 class _TurnTwin(ApiView):
@@ -118,7 +119,9 @@ class _FileTwin(ApiView):
         "and a sandbox. PNG, JPEG, GIF, WebP and PDF may be shown where they are; everything else is to be saved "
         "(`Content-Disposition`).",
         responses={
+            # The first is what makers of clients know, the second is true.
             (200, "application/octet-stream"): OpenApiResponse(OpenApiTypes.BINARY, examples=[_CONTENT]),
+            (200, "*/*"): OpenApiResponse(OpenApiTypes.BINARY, examples=[_ANY_CONTENT]),
             **errors("not_found"),
         },
     )
