@@ -15,7 +15,7 @@ from common.ids import as_uuid
 from copilot.models import User
 from linking.models import Bot, Link, ServerLink, UserLink
 from linking.models.links import LinkKind
-from linking.threads import do_lock_link, do_sessions_of, stop_turns
+from linking.threads import do_lock_link, do_sessions_of, stop_work
 
 _MODELS: dict[str, type[Link]] = {LinkKind.SERVER: ServerLink, LinkKind.USER: UserLink}
 
@@ -90,7 +90,8 @@ def _one(user: User, link_id: str | UUID) -> QuerySet[Any]:
 def unlink(*, user: User, link_id: str | UUID) -> None:
     """Remove a link of ``user``; from then on the bot speaks there for nobody.
 
-    What was asked there and still runs is stopped after the commit. What was said stays, in sessions of ``user``.
+    What was asked there and still runs is stopped after the commit, and what waits is held. What was said stays,
+    in sessions of ``user``.
 
     Raises:
         NotFound: unknown, somebody else's, or removed before.
@@ -100,7 +101,7 @@ def unlink(*, user: User, link_id: str | UUID) -> None:
         raise NotFound
     sessions = do_sessions_of(link)
     link.delete()
-    transaction.on_commit(lambda: stop_turns(user, sessions), robust=True)
+    transaction.on_commit(lambda: stop_work(user, sessions), robust=True)
 
 
 @transact
