@@ -12,7 +12,7 @@ from django.utils import timezone
 from common.db import transact
 from common.errors import NotFound
 from common.ids import as_uuid
-from copilot.models import User
+from copilot.models import Message, User
 from linking.models import Bot, Link, ServerLink, UserLink
 from linking.models.links import LinkKind
 from linking.threads import do_lock_link, do_sessions_of, stop_work
@@ -118,6 +118,8 @@ def put_away_notice(*, user: User, link_id: str | UUID) -> None:
 def allow_personal(*, user: User, link_id: str | UUID, allowed: bool) -> Link:
     """Say whether people in a linked server may use the owner's files, instructions and MCP servers.
 
+    Not any more: neither may what they wrote before and still waits.
+
     Raises:
         NotFound: unknown, somebody else's, or not the link of a server.
     """
@@ -125,5 +127,8 @@ def allow_personal(*, user: User, link_id: str | UUID, allowed: bool) -> Link:
     mine = _of_kind(LinkKind.SERVER).filter(owner=user, pk=found)
     if found is None or not mine.update(allows_personal=allowed):
         raise NotFound("There is no linked server of yours with this id.")
+    if not allowed:
+        lent = Message.objects.filter(session__bot_thread__server_link=found, standing=Message.Standing.GUEST)
+        lent.filter(state=Message.State.QUEUED).update(standing="")
     link: Link = mine.select_related("bot").get()
     return link

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from copilot.models import Message, Session, Turn, User
 from copilot.people import change_person
+from linking.links import allow_personal
 from linking.models import ServerLink, Thread, UserLink
 from linking.models.links import PLATFORM_ID_MAX
 from tests.bots.places import STRANGER_ID, Linked, link_private, link_server
@@ -189,6 +190,16 @@ def test_what_a_link_lends_is_looked_up_for_each_message(user: User) -> None:
     assert standing(server.turn(thread_id="b")) == (False, True)
 
 
+def test_what_is_lent_no_more_is_lent_to_nothing_that_waits(user: User) -> None:
+    server = link_server(user, allows_personal=True)
+    change_person(user, instructions="Answer in French.")
+    holder = hold(server.turn(platform_user_id=STRANGER_ID))
+    server.say("and this", platform_user_id=STRANGER_ID)
+    allow_personal(user=user, link_id=server.link.pk, allowed=False)
+    following = Turn.objects.get(pk=holder.answer())
+    assert (standing(following), following.settings["personal"]) == ((False, False), "")
+
+
 @pytest.mark.parametrize("identity", ["", USER_ID], ids=["nobody says", "the person"])
 def test_in_private_the_linked_person_writes(private: Linked, identity: str) -> None:
     assert standing(private.turn(platform_user_id=identity)) == (True, False)
@@ -294,5 +305,5 @@ def test_a_message_costs_the_same_however_many_threads_and_messages_there_are(
     key.save()
     # Key and rate of the bot; the link; the thread, its session under the lock, the thread again; what waits, the
     # live turn; what it is told and what is remembered; turn and messages; session, journal and rate; savepoints.
-    with django_assert_num_queries(17):
+    with django_assert_num_queries(16):
         server.post("another")
