@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from common.db import transact
 from common.errors import Busy, NotFound
 from common.ids import as_uuid
-from copilot.models import Session, Turn
+from copilot.models import Message, Session, Turn
 from copilot.models.session import DEPTH_MAX
 from copilot.models.turn import TurnQuerySet
 from copilot.turns.begin import do_touch_session
@@ -102,15 +102,16 @@ def stop_work(user: Any, session_ids: Collection[uuid.UUID]) -> None:
     What still waits is held: its owner may send it. A turn that cannot be stopped now goes on to its end, and no
     bot sees it any more.
     """
-    for session_id in session_ids:
-        with _left_as_it_is(session=session_id):
+    waiting = Message.objects.queued().filter(session__in=session_ids, origin=Turn.Origin.BOT, held=False)
+    for session_id in set(waiting.values_list("session", flat=True)):
+        with _left_as_it_is(session_id=session_id):
             _hold_waiting(user, session_id)  # before the turns: none begins with it after this
     asked = Turn.objects.filter(session__in=session_ids, origin=Turn.Origin.BOT)
     below = _turns_below(session_ids)
     _owe_nobody(below)
     for turns, reason in ((asked, "stopped"), (below, "parent_stopped")):
         for turn_id, session_id in turns.live().values_list("pk", "session"):
-            with _left_as_it_is(turn=turn_id):
+            with _left_as_it_is(turn_id=turn_id):
                 request_stop(user=user, session_id=session_id, turn_id=turn_id, reason=reason)
 
 
