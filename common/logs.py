@@ -8,8 +8,8 @@ import re
 from common.redaction import redact_text
 
 _STANDARD = set(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
-#: Single-use and share tokens in paths, personal and bot keys anywhere.
-_TOKEN = re.compile(r"/(login|link|link-tokens|s)/[\w-]{16,}")
+#: Single-use and share tokens in paths, also in those that stand in a query; personal and bot keys anywhere.
+_TOKEN = re.compile(r"((?:/|%2f)(?:login|link|link-tokens|s)(?:/|%2f))[\w-]{16,}", re.IGNORECASE)
 _KEY = re.compile(r"\b(hfb?_)[\w-]{20,}")
 
 
@@ -32,7 +32,7 @@ class LineFormatter(logging.Formatter):
 
 
 def _without_tokens(text: str) -> str:
-    return _KEY.sub(r"\1…", _TOKEN.sub(r"/\1/…", text))
+    return _KEY.sub(r"\1…", _TOKEN.sub(r"\1…", text))
 
 
 class HidesTokens(logging.Filter):

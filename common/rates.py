@@ -17,12 +17,14 @@ from common.db import db_now, seconds_ago
 from common.errors import RateLimited
 
 MINUTE = timedelta(minutes=1)
+_ODD = 2 * MINUTE
 
 
 def has_room(column: str, rate: int) -> Q:
     """Return the condition that another thing fits: ``rate`` a minute, counted in the moment ``column``."""
-    # Further ahead than a minute is nobody's doing: the clock was set back. It must not lock anybody out.
-    odd = Q(**{f"{column}__gt": seconds_ago(-MINUTE.total_seconds())})
+    # Much further ahead than a minute is nobody's doing: the clock was set back. It must not lock anybody out. A
+    # little further is what somebody counted whose statement began after this one, which waited for it.
+    odd = Q(**{f"{column}__gt": seconds_ago(-_ODD.total_seconds())})
     return Q(**{f"{column}__lte": _room(rate)}) | odd
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from approvals.models import Action
 from approvals.objects import action_object
 from copilot import objects
+from copilot.events.schema import Chunk
 from copilot.models import Session, Turn
 from copilot.models.session import DEPTH_MAX
 from copilot.objects import Object
@@ -18,6 +19,7 @@ from copilot.turns.submit import Accepted
 
 #: Kept with the owner's account: more than a decision in a room full of people should do.
 ALWAYS = "always"
+_TELLS_ACTION = ("data-approval", "data-approval-decided")
 
 
 def bot_turn_object(turn: Turn, *, in_server: bool) -> Object:
@@ -45,6 +47,14 @@ def bot_action_objects(actions: Sequence[Action]) -> list[Object]:
     """Return what people are asked in threads. One query for all."""
     servers = _in_servers({action.session for action in actions})
     return [_offered(action_object(action), in_server=action.session in servers) for action in actions]
+
+
+def bot_chunk(chunk: Chunk, *, in_server: bool) -> Chunk:
+    """Return one chunk of a turn's events."""
+    data = chunk.get("data")
+    if not in_server or chunk["type"] not in _TELLS_ACTION or not isinstance(data, dict):
+        return chunk
+    return {**chunk, "data": {**data, "approval": _offered(data["approval"], in_server=True)}}
 
 
 def _offered(action: Object, *, in_server: bool) -> Object:

@@ -73,7 +73,7 @@ def rotate_key(*, name: str, scopes: Iterable[str] | None = None, grace: float =
         NotFound: there is no such bot.
         Invalid: an unknown scope, or a negative grace.
     """
-    bot = Bot.objects.filter(name=name).first()
+    bot = _locked(name)
     if bot is None:
         raise NotFound(f"There is no bot called {name}. See 'manage.py create_bot'.")
     if grace < 0:
@@ -86,6 +86,11 @@ def rotate_key(*, name: str, scopes: Iterable[str] | None = None, grace: float =
     until = seconds_ago(-grace) if grace else db_now()
     live.filter(Q(revoked_at__isnull=True) | Q(revoked_at__gt=until)).update(revoked_at=until)
     return bot, _issue(bot, wanted)
+
+
+def _locked(name: str) -> Bot | None:
+    """Return a bot under its lock: of two rotations at once the later one ends the key of the other."""
+    return Bot.objects.select_for_update(of=("self",), no_key=True).filter(name=name).first()
 
 
 def _issue(bot: Bot, scopes: list[str]) -> str:

@@ -99,7 +99,8 @@ def put_away(request: HttpRequest, link_id: UUID) -> HttpResponse:
     """Put the notice of a new link away, and stay where it was shown."""
     _or_404(put_away_notice, user=request.user, link_id=link_id)
     back = request.POST.get("next", "")
-    is_ours = url_has_allowed_host_and_scheme(back, allowed_hosts=None)
+    # A path: what is none would be looked up as the name of a page.
+    is_ours = back.startswith("/") and url_has_allowed_host_and_scheme(back, allowed_hosts=None)
     return redirect(back if is_ours else "links")
 
 

@@ -12,10 +12,10 @@ from django.utils import timezone
 from common.db import transact
 from common.errors import NotFound
 from common.ids import as_uuid
-from copilot.models import User
+from copilot.models import Message, User
 from linking.models import Bot, Link, ServerLink, UserLink
 from linking.models.links import LinkKind
-from linking.threads import do_lock_link, do_sessions_of, stop_turns
+from linking.threads import do_lock_link, do_sessions_of, stop_work
 
 _MODELS: dict[str, type[Link]] = {LinkKind.SERVER: ServerLink, LinkKind.USER: UserLink}
 
@@ -90,7 +90,8 @@ def _one(user: User, link_id: str | UUID) -> QuerySet[Any]:
 def unlink(*, user: User, link_id: str | UUID) -> None:
     """Remove a link of ``user``; from then on the bot speaks there for nobody.
 
-    What was asked there and still runs is stopped after the commit. What was said stays, in sessions of ``user``.
+    What was asked there and still runs is stopped after the commit, and what waits is held. What was said stays,
+    in sessions of ``user``.
 
     Raises:
         NotFound: unknown, somebody else's, or removed before.
@@ -100,7 +101,7 @@ def unlink(*, user: User, link_id: str | UUID) -> None:
         raise NotFound
     sessions = do_sessions_of(link)
     link.delete()
-    transaction.on_commit(lambda: stop_turns(user, sessions), robust=True)
+    transaction.on_commit(lambda: stop_work(user, sessions), robust=True)
 
 
 @transact
@@ -117,6 +118,8 @@ def put_away_notice(*, user: User, link_id: str | UUID) -> None:
 def allow_personal(*, user: User, link_id: str | UUID, allowed: bool) -> Link:
     """Say whether people in a linked server may use the owner's files, instructions and MCP servers.
 
+    Not any more: neither may what they wrote before and still waits.
+
     Raises:
         NotFound: unknown, somebody else's, or not the link of a server.
     """
@@ -124,5 +127,8 @@ def allow_personal(*, user: User, link_id: str | UUID, allowed: bool) -> Link:
     mine = _of_kind(LinkKind.SERVER).filter(owner=user, pk=found)
     if found is None or not mine.update(allows_personal=allowed):
         raise NotFound("There is no linked server of yours with this id.")
+    if not allowed:
+        lent = Message.objects.filter(session__bot_thread__server_link=found, standing=Message.Standing.GUEST)
+        lent.filter(state=Message.State.QUEUED).update(standing="")
     link: Link = mine.select_related("bot").get()
     return link

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
+from common.db import transact
 from common.errors import Busy, NotFound
 from common.ids import as_uuid
-from copilot.models import Session, Turn
+from copilot.models import Message, Session, Turn
+from copilot.models.session import DEPTH_MAX
+from copilot.models.turn import TurnQuerySet
+from copilot.turns.begin import do_touch_session
 from copilot.turns.cancel import request_stop
 from copilot.turns.sessions import create_session
 from copilot.turns.submit import do_lock_session
@@ -91,16 +96,53 @@ def do_sessions_of(link: Link) -> list[uuid.UUID]:
     return list(_threads_of(link).values_list("session", flat=True))
 
 
-def stop_turns(user: Any, session_ids: Collection[uuid.UUID]) -> None:
-    """Stop the turns in sessions of ``user`` that a bot asked for. Those of the page go on.
+def stop_work(user: Any, session_ids: Collection[uuid.UUID]) -> None:
+    """End what a bot asked for in sessions of ``user``, that of child sessions too. That of the page goes on.
 
-    One that cannot be stopped now goes on to its end, and no bot sees it any more.
+    What still waits is held: its owner may send it. A turn that cannot be stopped now goes on to its end, and no
+    bot sees it any more.
     """
-    asked = Turn.objects.live().filter(session__in=session_ids, origin=Turn.Origin.BOT)
-    for turn_id, session_id in asked.values_list("pk", "session"):
-        try:
-            request_stop(user=user, session_id=session_id, turn_id=turn_id, reason="stopped")
-        except NotFound:
-            continue  # deleted meanwhile
-        except Busy:
-            logger.warning("turn not stopped", extra={"action": "unlinked_turn_goes_on", "turn_id": turn_id})
+    waiting = Message.objects.queued().filter(session__in=session_ids, origin=Turn.Origin.BOT, held=False)
+    for session_id in set(waiting.values_list("session", flat=True)):
+        with _left_as_it_is(session_id=session_id):
+            _hold_waiting(user, session_id)  # before the turns: none begins with it after this
+    asked = Turn.objects.filter(session__in=session_ids, origin=Turn.Origin.BOT)
+    below = _turns_below(session_ids)
+    _owe_nobody(below)
+    for turns, reason in ((asked, "stopped"), (below, "parent_stopped")):
+        for turn_id, session_id in turns.live().values_list("pk", "session"):
+            with _left_as_it_is(turn_id=turn_id):
+                request_stop(user=user, session_id=session_id, turn_id=turn_id, reason=reason)
+
+
+def _turns_below(session_ids: Collection[uuid.UUID]) -> TurnQuerySet:
+    """Return the turns of child sessions that turns of a bot asked for in these sessions, directly or not."""
+    found = Q()
+    for depth in range(1, DEPTH_MAX + 1):
+        above = "__".join(["parent"] * depth)
+        found |= Q(**{f"{above}__origin": Turn.Origin.BOT, f"{above}__session__in": session_ids})
+    return Turn.objects.filter(found, origin=Turn.Origin.CHILD)
+
+
+@transact
+def _owe_nobody(turns: TurnQuerySet) -> None:
+    """Have nobody told that these have ended: it would begin another turn."""
+    turns.filter(owed=True).update(owed=False)
+
+
+@transact
+def _hold_waiting(user: Any, session_id: uuid.UUID) -> None:
+    session = do_lock_session(user, session_id)
+    if session.messages.queued().filter(origin=Turn.Origin.BOT, held=False).update(held=True):
+        do_touch_session(session)
+
+
+@contextmanager
+def _left_as_it_is(**what: uuid.UUID) -> Iterator[None]:
+    """Pass over what was deleted meanwhile, and leave what cannot be had now."""
+    try:
+        yield
+    except NotFound:
+        return
+    except Busy:
+        logger.warning("not stopped", extra={"action": "unlinked_goes_on", **what})

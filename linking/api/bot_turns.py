@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -19,13 +21,14 @@ from common.paging import number
 from common.waiting import seconds_to_wait
 from copilot import components, serving
 from copilot.events.follow import Beat, Event
+from copilot.models import Turn
 from copilot.objects import Object, cancel_object
 from copilot.turns.cancel import cancel_turn
 from copilot.turns.wait import until_settled
 from linking.api import turn_examples
 from linking.api.turn_bodies import BotTurnBody
 from linking.bot_auth import BotCaller, BotView, bot_of, bot_view_async, check_bot_still_valid
-from linking.bot_objects import bot_accepted_object, bot_turn_object
+from linking.bot_objects import bot_accepted_object, bot_chunk, bot_turn_object
 from linking.bot_turns import Place, send_to_thread
 from linking.models.links import LinkKind
 from linking.threads import turn_of
@@ -70,7 +73,7 @@ class BotTurnsView(BotView):
 
 
 def watch(caller: BotCaller, turn_id: uuid.UUID, after: int) -> AsyncIterator[Event | Beat]:
-    """Follow a turn for as long as the bot may read it.
+    """Follow a turn for as long as the bot may read it; its chunks are as they are stored.
 
     Raises:
         NotFound: its thread was unlinked.
@@ -95,9 +98,25 @@ async def bot_turn_view(request: HttpRequest, turn_id: str, *, caller: BotCaller
     return JsonResponse(await db(_shown, caller, turn.pk))
 
 
+async def _watch_as_shown(
+    caller: BotCaller, in_server: bool, turn_id: uuid.UUID, after: int
+) -> AsyncIterator[Event | Beat]:
+    async with aclosing(watch(caller, turn_id, after)) as items:  # type: ignore[type-var]
+        async for item in items:
+            yield (
+                replace(item, chunk=bot_chunk(item.chunk, in_server=in_server))
+                if isinstance(item, Event)
+                else item
+            )
+
+
+def _in_server(turn: Turn) -> bool:
+    return turn.session.bot_thread.server_link_id is not None
+
+
 def _shown(caller: BotCaller, turn_id: uuid.UUID) -> Object:
     turn = turn_of(caller.bot, turn_id)
-    return bot_turn_object(turn, in_server=turn.session.bot_thread.server_link_id is not None)
+    return bot_turn_object(turn, in_server=_in_server(turn))
 
 
 @bot_view_async()
@@ -106,7 +125,10 @@ async def bot_turn_events_view(request: HttpRequest, turn_id: str, *, caller: Bo
     after = number(request.GET, "after", default=0) or 0
     wait = seconds_to_wait(request.GET)
     turn = await db(turn_of, caller.bot, turn_id)
-    return JsonResponse(await serving.events_object(turn.pk, after, wait, functools.partial(watch, caller)))
+    page = await serving.events_object(turn.pk, after, wait, functools.partial(watch, caller))
+    for event in page["events"]:
+        event["chunk"] = bot_chunk(event["chunk"], in_server=_in_server(turn))
+    return JsonResponse(page)
 
 
 @bot_view_async()
@@ -114,7 +136,8 @@ async def bot_turn_stream_view(request: HttpRequest, turn_id: str, *, caller: Bo
     """Answer with the events after ``Last-Event-ID`` (or ``after``) as they happen, as server-sent events."""
     after = serving.resume_from(request)
     turn = await db(turn_of, caller.bot, turn_id)
-    return serving.stream_response(turn.pk, after, functools.partial(watch, caller))
+    follower = functools.partial(_watch_as_shown, caller, _in_server(turn))
+    return serving.stream_response(turn.pk, after, follower)
 
 
 @bot_view_async(methods=("POST",), counted=False)

@@ -231,6 +231,6 @@ def test_a_page_costs_the_same_however_much_is_on_it(
         entries(api)
     client = Client()
     client.force_login(user)
-    # Also: titles of their sessions; how much waits, list of sessions.
-    with django_assert_num_queries(6):
+    # Also: titles of their sessions; how much waits, list of sessions, new links.
+    with django_assert_num_queries(7):
         client.get(reverse("approval-log"))

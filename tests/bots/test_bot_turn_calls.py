@@ -24,9 +24,10 @@ from linking.keys import issue_key
 from linking.models import BotKey
 from linking.threads import turn_of
 from tests.approvals.waiting import notes, pause_at
-from tests.bots.places import Linked, link_server
+from tests.bots.places import Linked, link_private, link_server
 from tests.factories import fresh, hold, make_session, make_turn
 from tests.harness import Crew
+from tests.linking.conftest import USER_ID
 
 rows = pytest.mark.django_db
 real = pytest.mark.django_db(transaction=True)
@@ -172,6 +173,23 @@ async def test_a_bot_follows_an_answer_in_each_way_and_learns_no_cost(crew: Crew
     for told in (said.json(), ended, page, stream, again.json()):
         assert "1234" not in json.dumps(told).replace("/cost 1234", "")
         assert "cost_microdollars" not in json.dumps(told)
+
+
+@real
+@pytest.mark.parametrize(
+    ("kind", "scopes"), [("server", ["once", "session"]), ("user", ["once", "session", "always"])]
+)
+async def test_events_offer_what_can_be_decided_there(user: User, kind: str, scopes: list[str]) -> None:
+    place = await db(link_server if kind == "server" else link_private, user)
+    turn = await db(lambda: place.turn(platform_user_id=USER_ID))
+    await db(lambda: pause_at(hold(turn), *notes("hello")))
+    page = json.loads((await ask(place, "GET", f"turns/{turn.pk}/events")).content)
+    await ask(place, "POST", f"turns/{turn.pk}/cancel")
+    stream = await body_of(await ask(place, "GET", f"turns/{turn.pk}/stream"))
+    chunks = [event["chunk"] for event in page["events"]]
+    chunks += [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: {")]
+    asked = [chunk["data"]["approval"]["scopes"] for chunk in chunks if chunk["type"] == "data-approval"]
+    assert asked == [scopes, scopes]
 
 
 @real

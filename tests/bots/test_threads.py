@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from copilot.models import Message, Session, Turn, User
 from copilot.people import change_person
+from linking.links import allow_personal
 from linking.models import ServerLink, Thread, UserLink
 from linking.models.links import PLATFORM_ID_MAX
 from tests.bots.places import STRANGER_ID, Linked, link_private, link_server
@@ -188,6 +189,16 @@ def test_what_a_link_lends_is_looked_up_for_each_message(user: User) -> None:
     assert standing(server.turn(thread_id="a")) == (False, False)
     ServerLink.objects.update(allows_personal=True)
     assert standing(server.turn(thread_id="b")) == (False, True)
+
+
+def test_what_is_lent_no_more_is_lent_to_nothing_that_waits(user: User) -> None:
+    server = link_server(user, allows_personal=True)
+    change_person(user, instructions="Answer in French.")
+    holder = hold(server.turn(platform_user_id=STRANGER_ID))
+    server.say("and this", platform_user_id=STRANGER_ID)
+    allow_personal(user=user, link_id=server.link.pk, allowed=False)
+    following = Turn.objects.get(pk=holder.answer())
+    assert (standing(following), following.settings["personal"]) == ((False, False), "")
 
 
 @pytest.mark.parametrize("identity", ["", USER_ID], ids=["nobody says", "the person"])

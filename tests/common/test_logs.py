@@ -51,6 +51,8 @@ def test_the_servers_own_secrets_are_in_no_line(settings: Settings) -> None:
         ("/login/{}/", "/login/…/"),
         ("/link/{}", "/link/…"),
         ("/login/?next=/link/{}", "/login/?next=/link/…"),
+        ("/login/?next=%2Flink%2F{}", "/login/?next=%2Flink%2F…"),
+        ("/login/?next=%2flink/{}&x", "/login/?next=%2flink/…&x"),
         ("/api/v1/link-tokens/{}/confirm", "/api/v1/link-tokens/…/confirm"),
         ("/api/v1/bot/link-tokens/{}.", "/api/v1/bot/link-tokens/…."),
         ("/s/{}", "/s/…"),

@@ -15,10 +15,12 @@ from rest_framework.response import Response
 
 from common.auth import authenticate_scope_headers, caller_of_key
 from common.errors import Conflict, Invalid, NotAuthenticated, NotFound
+from linking import bots
 from linking.bot_auth import BotView, bot_caller_of_key, bot_of, bot_view_async, check_bot_still_valid
 from linking.bots import authenticate_bot, register_bot, revoke_bot_key, rotate_key, switch_bot
 from linking.keys import issue_key
 from linking.models import Bot, BotKey
+from tests.turns.racing import guarded, meet, race
 
 
 async def plain(request, *, caller):
@@ -119,6 +121,16 @@ def test_rotation_with_a_grace_lets_the_old_key_work_for_that_long(bot):
     BotKey.objects.filter(pk=oldest.pk).update(revoked_at=timezone.now() - timedelta(seconds=1))
     assert authenticate_bot(bot[1]) is None
     assert authenticate_bot(new) is not None
+
+
+@pytest.mark.scaled
+@guarded
+def test_of_two_rotations_at_once_one_key_is_left(bot, monkeypatch, guarded):
+    if not guarded:
+        monkeypatch.setattr(bots, "_locked", lambda name: Bot.objects.filter(name=name).first())
+    meet(monkeypatch, bots, "_issue")
+    secrets = [secret for _, secret in race(*[lambda: rotate_key(name="concierge")] * 2)]
+    assert sum(authenticate_bot(secret) is not None for secret in secrets) == (1 if guarded else 2)
 
 
 def test_what_cannot_be_rotated_is_refused(bot):

@@ -61,6 +61,14 @@ def test_private_messages_are_linked_in_other_words(page, issue):
     assert "in your name" in said
 
 
+def test_a_person_whom_another_id_asks_for_is_named_too(page, issue):
+    """Whoever confirms sees each identity that the link would let speak for them."""
+    target = Target(kind="user", platform_id="dm-17", platform_name="Direct", platform_user_id="u-5")
+    facts = page.get(f"/link/{issue(target).token}").content.decode().split("<dl")[1].split("</dl>")[0]
+    for words in ("dm-17", "Direct", "u-5"):
+        assert words in facts
+
+
 def test_names_are_shown_as_text(page, issue):
     issued = issue(Target(kind="server", platform_id="s", platform_name="<script>alert(1)</script>"))
     html = page.get(f"/link/{issued.token}").content.decode()
@@ -204,7 +212,8 @@ def test_a_new_link_is_told_on_every_page_until_it_is_put_away(page, user, other
 
 
 @pytest.mark.parametrize(
-    "back", ["", "https://evil.example/", "//evil.example", "javascript:alert(1)", "\\\\evil"]
+    "back",
+    ["", "https://evil.example/", "//evil.example", "javascript:alert(1)", "\\\\evil", "nowhere", "link", "home"],
 )
 def test_putting_a_notice_away_leads_to_no_other_site(page, user, issue, back):
     link = confirmed(user, issue())

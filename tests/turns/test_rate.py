@@ -190,6 +190,17 @@ def test_a_clock_that_was_set_back_locks_nobody_out(user: User, settings: Settin
 
 
 @pytest.mark.django_db
+def test_what_somebody_else_counted_a_moment_later_is_no_clock_that_was_set_back(
+    user: User, settings: Settings
+) -> None:
+    """A statement keeps the time at which it began, also when it waited for one that began after it."""
+    settings.SEND_RATE = 2
+    spend(user, 65)
+    with pytest.raises(RateLimited):
+        rate.do_count_send(user.pk)
+
+
+@pytest.mark.django_db
 def test_a_row_that_is_long_paid_off_gives_one_burst_and_no_more(user: User, settings: Settings) -> None:
     settings.SEND_RATE = 2
     spend(user, -86400)
