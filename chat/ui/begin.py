@@ -132,6 +132,9 @@ def _edit(caller: Caller, message: Message, text: str, client_id: str | None = N
 def _answer_again(caller: Caller, request: ChatRequest) -> Segment:
     """Answer the last question again, or an earlier one: then what came after it is another branch."""
     session = find_session(caller.user, request.chat)
+    question = standing_message(session, request.last.id) if session and isinstance(request.last, Said) else None
+    if isinstance(request.last, Said) and question is None:
+        return _send(caller, request, request.last)  # it was refused or lost, and is tried again
     if session is None:
         raise Conflict("Nothing was asked here yet. Send a message first.", code="stale")
     # The answer that is replaced names the request: it is replaced once, however often that is asked for.
@@ -140,7 +143,6 @@ def _answer_again(caller: Caller, request: ChatRequest) -> Segment:
     if earlier is not None and earlier.shown:
         return _whole(earlier.turn)
     name = None if earlier else name
-    question = standing_message(session, request.last.id) if isinstance(request.last, Said) else None
     asked = session.messages.shown().filter(role=Message.Role.USER, seq__isnull=False).order_by("-seq")
     if question is not None and question.seq is not None and question != asked.first():
         return _edit(caller, question, question.text, name)
