@@ -26,7 +26,7 @@ from copilot.models import Message, Session, Turn
 from copilot.models.message import answers_of
 from copilot.turns.branches import edit_message, regenerate
 from copilot.turns.recover import take_over_on_sight
-from copilot.turns.submit import check_text, digest_of, submit_message
+from copilot.turns.submit import check_text, deliver_queued, digest_of, submit_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,8 @@ def _send(caller: Caller, request: ChatRequest, said: Said) -> Segment:
         return _whole(accepted.turn)
     same_files = _files_of(earlier) == {as_uuid(file) for file in said.files}
     if same_files and earlier.text == check_text(said.text):
+        if earlier.held:  # nothing would ever send it but a person, who does
+            return _whole(deliver_queued(user=caller.user, session_id=session.pk, origin=origin_of(caller)).turn)
         return _whole(earlier.turn)  # sent again: its answer is told again
     if request.message_id != said.id:
         raise Conflict(
