@@ -15,10 +15,13 @@ from chat.ui.begin import begin as begin_response
 from chat.ui.chats import find_session
 from chat.ui.request import ChatRequest, Said
 from common.auth import Caller
-from common.errors import Invalid
+from common.errors import Conflict, Invalid
 from common.rest import origin_of, surface_of
 from copilot.models import Session, Turn
-from copilot.turns.submit import submit_message
+from copilot.turns.submit import check_text, submit_message
+
+#: Nothing waits for the decision any more.
+_TOO_LATE = ("already_decided", "expired", "stale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,16 @@ def begin(caller: Caller, request: RunRequest) -> Run:
     """
     session = find_session(caller.user, request.thread)
     asked = _asked(caller, request, session) if session else None
+    new = _new(request, session) if session and asked else None
     if asked is not None and asked.status == Action.Status.PENDING:
+        if new is not None:
+            check_text(new.text)  # before anything is decided
         caller.require("approve")
-        wish = wish_of(asked, request.answers)
-        decide(user=caller.user, action_id=asked.pk, wish=wish, surface=surface_of(caller))
+        _decide(caller, asked, request)
+    if session is not None and asked is not None and (new is None or _goes_along(caller, session, asked, new)):
+        return Run(asked.turn, asked_at(asked))
     if request.last is None:
         raise Invalid("There is no message of the user's: write something first.")
-    if session is not None and asked is not None:
-        new = not request.has_more and standing_message(session, request.last.id) is None
-        if not new or _goes_along(caller, session, asked, request.last):
-            return Run(asked.turn, asked_at(asked))
     wanted = ChatRequest(request.thread, "submit-message", None, request.last)
     return Run(begin_response(caller, wanted).turn_id, again=request.has_more)
 
@@ -64,11 +67,26 @@ def _asked(caller: Caller, request: RunRequest, session: Session) -> Action | No
     return found.order_by("-created_at").first() if found is not None else None
 
 
+def _new(request: RunRequest, session: Session) -> Said | None:
+    """Return the message at the end that was not sent before."""
+    said = None if request.has_more else request.last
+    return said if said and standing_message(session, said.id) is None else None
+
+
+def _decide(caller: Caller, asked: Action, request: RunRequest) -> None:
+    wish = wish_of(asked, request.answers)
+    try:
+        decide(user=caller.user, action_id=asked.pk, wish=wish, surface=surface_of(caller))
+    except Conflict as error:
+        if error.error_code not in _TOO_LATE:
+            raise
+
+
 def _goes_along(caller: Caller, session: Session, asked: Action, said: Said) -> bool:
-    """Send a message to a turn that goes on, if it does; return whether it did."""
+    """Send a message to a turn that goes on; return whether it is part of that turn, which may end meanwhile."""
     if not Turn.objects.live().filter(pk=asked.turn).exists():
         return False
-    submit_message(
+    accepted = submit_message(
         user=caller.user,
         session_id=session.pk,
         text=said.text,
@@ -77,4 +95,4 @@ def _goes_along(caller: Caller, session: Session, asked: Action, said: Said) -> 
         context=dict(said.context),
         origin=origin_of(caller),
     )
-    return True
+    return accepted.turn is None or accepted.turn.pk == asked.turn

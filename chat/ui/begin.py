@@ -26,7 +26,7 @@ from copilot.models import Message, Session, Turn
 from copilot.models.message import answers_of
 from copilot.turns.branches import edit_message, regenerate
 from copilot.turns.recover import take_over_on_sight
-from copilot.turns.submit import check_text, digest_of, submit_message
+from copilot.turns.submit import check_text, deliver_queued, digest_of, submit_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,8 @@ def _send(caller: Caller, request: ChatRequest, said: Said) -> Segment:
         return _whole(accepted.turn)
     same_files = _files_of(earlier) == {as_uuid(file) for file in said.files}
     if same_files and earlier.text == check_text(said.text):
+        if earlier.held:  # nothing would ever send it but a person, who does
+            return _whole(deliver_queued(user=caller.user, session_id=session.pk, origin=origin_of(caller)).turn)
         return _whole(earlier.turn)  # sent again: its answer is told again
     if request.message_id != said.id:
         raise Conflict(
@@ -132,6 +134,9 @@ def _edit(caller: Caller, message: Message, text: str, client_id: str | None = N
 def _answer_again(caller: Caller, request: ChatRequest) -> Segment:
     """Answer the last question again, or an earlier one: then what came after it is another branch."""
     session = find_session(caller.user, request.chat)
+    question = standing_message(session, request.last.id) if session and isinstance(request.last, Said) else None
+    if isinstance(request.last, Said) and question is None:
+        return _send(caller, request, request.last)  # it was refused or lost, and is tried again
     if session is None:
         raise Conflict("Nothing was asked here yet. Send a message first.", code="stale")
     # The answer that is replaced names the request: it is replaced once, however often that is asked for.
@@ -140,7 +145,6 @@ def _answer_again(caller: Caller, request: ChatRequest) -> Segment:
     if earlier is not None and earlier.shown:
         return _whole(earlier.turn)
     name = None if earlier else name
-    question = standing_message(session, request.last.id) if isinstance(request.last, Said) else None
     asked = session.messages.shown().filter(role=Message.Role.USER, seq__isnull=False).order_by("-seq")
     if question is not None and question.seq is not None and question != asked.first():
         return _edit(caller, question, question.text, name)

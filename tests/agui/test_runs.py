@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from approvals.models import Action
 from chat.agui import stream
-from common.db import db
+from common.db import db, seconds_ago
 from common.errors import NotFound
 from copilot.diagnostics import invariants
 from copilot.models import Message, Session, Turn, User
@@ -232,6 +232,46 @@ async def test_who_answers_too_late_is_told_what_became_of_it(front: Front, crew
     assert len(written((await db(Session.objects.get)).pk)) == (how == "sent_twice")
     [result] = of(events, "TOOL_CALL_RESULT")
     assert result["toolCallId"] == interrupts[0]["toolCallId"]
+
+
+async def test_answers_need_no_messages(front: Front) -> None:
+    asked = saying("/ask Which?\n/words 2")
+    resume = answering(interrupts_of(await front.run("t", asked)), "red")
+    assert text_of(await front.run("t", resume=resume)) == "w1 w2"
+    assert text_of(await front.run("t", resume=resume)) == "w1 w2"
+    unknown = [{"interruptId": "x", "status": "cancelled"}]
+    assert await refused(front, messages=[], resume=unknown) == (400, "invalid")
+
+
+async def test_nothing_is_decided_beside_a_message_that_is_refused(front: Front) -> None:
+    asked = saying(note("one"))
+    resume = answering(interrupts_of(await front.run("t", asked)), {"approved": True})
+    long = [asked, saying("x" * 64_001)]
+    assert await refused(front, messages=long, resume=resume) == (413, "text_too_long")
+    assert (await db(Action.objects.get)).status == Action.Status.PENDING
+
+
+async def test_an_answer_after_the_time_is_told_what_became_of_it(front: Front, crew: Crew) -> None:
+    asked = saying(note("one"))
+    resume = answering(interrupts_of(await front.run("t", asked)), {"approved": True})
+    await db(Action.objects.update, expires_at=seconds_ago(1))
+    events = await front.run("t", asked, resume=resume)
+    assert events[-1]["outcome"] == {"type": "cancelled"}
+    assert written((await db(Session.objects.get)).pk) == []
+
+
+async def test_a_message_that_goes_along_and_is_held_is_sent_by_the_next_run(front: Front, crew: Crew) -> None:
+    asked, more = saying("/words 1\n/sleep 60"), saying("/words 3")
+    running = asyncio.create_task(front.run("t", asked))
+    await crew.true(Turn.objects.filter(status="running").exists)
+    session = await db(Session.objects.get)
+    sent = {"text": more["content"], "client_id": more["id"], "delivery": "next"}
+    await front.client.post(f"/api/v1/sessions/{session.pk}/messages", sent, content_type="application/json")
+    await front.client.post(f"/api/v1/sessions/{session.pk}/cancel", {}, content_type="application/json")
+    await running
+    assert await db(Message.objects.filter(held=True).exists)
+    assert text_of(await front.run("t", asked, more)) == "w1 w2 w3"
+    assert await db(Turn.objects.count) == 2
 
 
 async def test_a_message_goes_along_with_an_answer(front: Front) -> None:

@@ -218,6 +218,18 @@ async def test_an_answer_that_is_shown_again_can_be_given_again_again(
     assert len({first.message_id, second.message_id, third.message_id}) == 3
 
 
+async def test_trying_again_what_was_never_accepted_sends_it(worker: Crew, front: Front, user: User) -> None:
+    # What a client does after an error: its last message may be one that never arrived here.
+    over: Any = {"trigger": "regenerate-message"}
+    assert (await front.say("c1", "/words 1", message_id="m1", **over)).text == "w1"
+    for _ in range(2):
+        answer = await front.say("c1", "/words 2", message_id="m2", messageId="m2", **over)
+        assert answer.text == "w1 w2"
+    session = await db(Session.objects.get, user=user)
+    expected = [("user", "/words 1"), ("assistant", "w1"), ("user", "/words 2"), ("assistant", "w1 w2")]
+    assert await db(shown, session) == expected
+
+
 async def test_an_edited_message_keeps_its_files(worker: Crew, front: Front) -> None:
     await front.say("c1", "/words 1", message_id="m1")
     files = [{"type": "file", "mediaType": "text/plain", "url": "01981f5e-9b03-7a90-b1c4-77ad0e3f6c44"}]
