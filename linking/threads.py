@@ -99,8 +99,8 @@ def do_sessions_of(link: Link) -> list[uuid.UUID]:
 def stop_work(user: Any, session_ids: Collection[uuid.UUID]) -> None:
     """End what a bot asked for in sessions of ``user``, that of child sessions too. That of the page goes on.
 
-    What still waits is held: its owner may send it. A turn that cannot be stopped now goes on to its end, and no
-    bot sees it any more.
+    What still waits is held: its owner may send it. What cannot be had now goes on until ``stop_left_over``, and
+    no bot sees it any more.
     """
     waiting = Message.objects.queued().filter(session__in=session_ids, origin=Turn.Origin.BOT, held=False)
     for session_id in set(waiting.values_list("session", flat=True)):
@@ -113,6 +113,27 @@ def stop_work(user: Any, session_ids: Collection[uuid.UUID]) -> None:
         for turn_id, session_id in turns.live().values_list("pk", "session"):
             with _left_as_it_is(turn_id=turn_id):
                 request_stop(user=user, session_id=session_id, turn_id=turn_id, reason=reason)
+
+
+def stop_left_over() -> int:
+    """End what goes on in sessions whose threads ended, and was not ended then: its process was lost, or somebody
+    held the session. Return in how many.
+    """
+    ended = {"session__bot_thread__isnull": True}
+    live = Turn.objects.live().filter(stop_requested_at__isnull=True)
+    found = set(live.filter(origin=Turn.Origin.BOT, **ended).values_list("session", flat=True))
+    waits = Message.objects.queued().filter(origin=Turn.Origin.BOT, held=False, **ended)
+    found.update(waits.values_list("session", flat=True))
+    below = live.filter(parent__origin=Turn.Origin.BOT, parent__session__bot_thread__isnull=True)
+    found.update(below.values_list("parent__session", flat=True))
+    for session in Session.objects.filter(pk__in=found).select_related("user"):
+        stop_work(session.user, [session.pk])
+    return len(found)
+
+
+def sweep_left_over(sender: object, *, rarely: bool, **kwargs: Any) -> int:
+    """Do so now and then (a receiver of ``sweeping``)."""
+    return stop_left_over() if rarely else 0
 
 
 def _turns_below(session_ids: Collection[uuid.UUID]) -> TurnQuerySet:

@@ -9,7 +9,9 @@ import pytest
 from common.db import db
 from copilot import sweep
 from copilot.models import Turn
+from copilot.signals import sweeping
 from copilot.turns.children import tell_parent
+from linking import links
 from tests.bots.places import STRANGER_ID, Linked
 from tests.bots.test_strangers import say
 from tests.children.asking import only_child, run, turn_of
@@ -76,3 +78,45 @@ async def test_a_child_that_the_owner_asked_for_on_the_page_goes_on(crew: Crew, 
     await crew.until(child, "text-delta")
     await db(server.unlink)
     assert (await crew.now(child)).stop_requested_at is None
+
+
+# --- what was not ended then ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that unlinks is lost as soon as it has committed."""
+    monkeypatch.setattr(links, "stop_work", lambda *_: None)
+
+
+def sweep_rarely() -> int:
+    return sum(count for _, count in sweeping.send(sweep.Rule, rarely=True))
+
+
+@pytest.mark.usefixtures("lost")
+def test_the_sweep_ends_what_a_lost_process_did_not(server: Linked, private: Linked) -> None:
+    hold(server.turn()).answer()
+    mine = hold(make_turn(server.session(), "mine"))
+    waits = server.say("theirs", platform_user_id=STRANGER_ID).message
+    running, other = server.turn(thread_id="b"), private.turn()
+    assert sweep_rarely() == 0, "as long as the link is there"
+    server.unlink()
+    assert sweep_rarely() == 2
+    assert fresh(waits).held
+    assert (fresh(running).outcome, mine.turn.stop_requested_at, fresh(other).status) == (
+        "stopped",
+        None,
+        "queued",
+    )
+    assert sweep_rarely() == 0
+
+
+@pytest.mark.usefixtures("lost")
+async def test_the_sweep_ends_what_others_do_for_it(crew: Crew, server: Linked) -> None:
+    await crew.hire()
+    turn = await say(crew, server, run("/words 1\n/sleep 30", wait=0))
+    child = await db(lambda: turn_of(only_child(turn.session)))
+    await crew.until(child, "text-delta")
+    await db(server.unlink)
+    assert await db(sweep_rarely) == 1
+    assert (await crew.ended(child)).status == "cancelled"
