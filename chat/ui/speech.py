@@ -92,7 +92,9 @@ class Speech:
         if kind == "abort" and self._asked:
             # A client sends by itself what ends with the outcomes of its own calls, each time it is told of them.
             end = self._finish_step() if self._in_step else []
-            return [*end, schema.start_step(), schema.finish_step(), chunk]
+            # And it keeps a step only when something comes with it that it writes down.
+            written = {"type": "message-metadata", "messageMetadata": {}}
+            return [*end, schema.start_step(), schema.finish_step(), written, chunk]
         return self._known(self._of_call(kind, chunk) if kind.startswith("tool-") else [chunk])
 
     def ask(self, chunk: Chunk) -> list[Chunk]:

@@ -118,11 +118,9 @@ async def test_a_stop_between_an_answer_and_the_next_step_leaves_nothing_to_send
     await crew.true(Turn.objects.filter(status="queued").exists)
     await front.stop("c1")
     chunks = (await rest).chunks
-    # A client sends by itself what ends with the outcomes of its own calls, over and over.
-    steps = [n for n, chunk in enumerate(chunks) if chunk["type"] == "start-step"]
-    assert steps
-    assert all(not chunk["type"].startswith("tool-") for chunk in chunks[steps[-1] :])
-    assert chunks[-1]["type"] == "abort"
+    # A client sends by itself what ends with the outcomes of its own calls, over and over. A step without anything
+    # in it that it writes down is none to it.
+    assert [chunk["type"] for chunk in chunks][-4:] == ["start-step", "finish-step", "message-metadata", "abort"]
 
 
 async def test_a_second_pause_ends_the_continuation(worker: Crew, front: Front) -> None:
