@@ -170,14 +170,25 @@ def _whole(turn: Turn | None) -> Segment:
 def _go_on(caller: Caller, chat: str, answered: Answered) -> Segment:
     """Decide what the chat's agent asked last, and return what follows from it."""
     session = find_session(caller.user, chat)
-    action = actions_of(caller.user).filter(session=session.pk).first() if session else None
-    if action is None or not (action.status == Action.Status.PENDING or _speaks_of(action, answered)):
+    action = _asked(caller, session, answered) if session else None
+    if action is None:
         raise Invalid("Nothing waits for an answer here: the last message must be the person's.")
     caller.require("approve")
     decided = decide(
         user=caller.user, action_id=action.pk, wish=_wish(action, answered), surface=surface_of(caller)
     )
     return Segment(decided.turn, answered.message_id, asked_at(decided))
+
+
+def _asked(caller: Caller, session: Session, answered: Answered) -> Action | None:
+    """Return the session's newest action; if nothing is said of that, the one whose approvals are sent again."""
+    actions = actions_of(caller.user).filter(session=session.pk)
+    newest = actions.first()
+    if newest is None or _speaks_of(newest, answered):
+        return newest
+    ids = filter(None, (as_uuid(approval.partition(".")[0]) for approval in answered.verdicts))
+    earlier = actions.filter(pk__in=set(ids), status=Action.Status.DECIDED).first()
+    return earlier or (newest if newest.status == Action.Status.PENDING else None)
 
 
 def _speaks_of(action: Action, answered: Answered) -> bool:

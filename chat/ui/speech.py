@@ -51,6 +51,8 @@ class Speech:
         self._early: list[Chunk] = []
         #: Calls that ask the person, until they are asked.
         self._kept: dict[str, list[Chunk]] = {}
+        #: The client was told of calls that the person answers, and of no step since.
+        self._asked = False
 
     def begin(self, message_id: str) -> list[Chunk]:
         """Return what goes on with a message that the client has already, or begins one of this name."""
@@ -87,6 +89,12 @@ class Speech:
             return [{"type": "steering-message", "id": message["id"], "parts": message["parts"]}]
         if kind in ("data-approval", "data-approval-decided"):
             return [_as_one(chunk)]
+        if kind == "abort" and self._asked:
+            # A client sends by itself what ends with the outcomes of its own calls, each time it is told of them.
+            end = self._finish_step() if self._in_step else []
+            # And it keeps a step only when something comes with it that it writes down.
+            written = {"type": "message-metadata", "messageMetadata": {}}
+            return [*end, schema.start_step(), schema.finish_step(), written, chunk]
         return self._known(self._of_call(kind, chunk) if kind.startswith("tool-") else [chunk])
 
     def ask(self, chunk: Chunk) -> list[Chunk]:
@@ -103,7 +111,7 @@ class Speech:
                 for call in calls
             ]
         else:
-            asked = self._known([kept for call in calls for kept in self._kept.pop(call, [])])
+            asked = self._known([kept for call in calls for kept in self._tell_kept(call)])
         end = self._finish_step() if self._in_step else []
         return [*asked, _as_one(chunk), *end, schema.finish("tool-calls")]
 
@@ -112,6 +120,7 @@ class Speech:
         self._in_step, self._step_seq, self._said_in_step = True, seq, False
         self._step = Transcript()
         self._kept = {}
+        self._asked = False
         return [] if anew else [chunk]
 
     def _finish_step(self) -> list[Chunk]:
@@ -148,13 +157,17 @@ class Speech:
             if kind == "tool-input-delta":
                 self._kept[call].append(chunk)
                 return []
-            return [*self._kept.pop(call), chunk]
+            return [*self._tell_kept(call), chunk]
         if "toolName" in chunk:
             # Nothing that the client has to run: it may wait only for what a person answers.
             return [{**chunk, "providerExecuted": True}]
         if kind == "tool-output-denied":
             return [{"type": kind, "toolCallId": call}]
         return [chunk]
+
+    def _tell_kept(self, call: str) -> list[Chunk]:
+        self._asked |= call in self._kept
+        return self._kept.pop(call, [])
 
     def _known(self, chunks: list[Chunk]) -> list[Chunk]:
         for chunk in chunks:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -63,6 +66,17 @@ def test_a_chat_in_a_terminal(examples: Path, own_server: str) -> None:
         *("You:", "Which?", "- red", "- blue", "Done."),
         "You:",
     ]
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/me", "/api/chat/../../me", "/api/chat/x/../../../me", "/api/chat/%2e%2e/stream"]
+)
+def test_the_server_passes_no_other_calls_on(own_server: str, path: str) -> None:
+    address = urlsplit(own_server)
+    with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=SCRIPT_SECONDS)) as wire:
+        wire.request("GET", path)
+        with wire.getresponse() as response:
+            assert response.status == 404
 
 
 def test_every_example_loads(examples: Path) -> None:

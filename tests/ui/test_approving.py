@@ -99,6 +99,30 @@ async def test_answers_at_once_run_it_once(worker: Crew, front: Front) -> None:
     assert await db(written, (await db(Turn.objects.get)).session_id) == ["one"]
 
 
+async def test_an_answer_sent_again_after_the_next_pause_is_told_again(worker: Crew, front: Front) -> None:
+    answer = await front.say("c1", f"{note('one')}\n{note('two')}")
+    body = answering("c1", answer.message_id, responded(answer.of("tool-approval-request")[0], True))
+    first = await front.call(body)
+    assert first.of("tool-approval-request")
+    again = await front.call(body)
+    assert again.of("tool-approval-request") == first.of("tool-approval-request"), again.body
+    refused = await front.call(answering("c1", answer.message_id))
+    assert (refused.status, refused.json["code"]) == (400, "incomplete")
+
+
+async def test_a_stop_between_an_answer_and_the_next_step_leaves_nothing_to_send(crew: Crew, front: Front) -> None:
+    await crew.hire()
+    answer, call = await question(front)
+    await crew.dismiss()
+    rest = asyncio.create_task(front.call(answering("c1", answer.message_id, output(call, "blue"))))
+    await crew.true(Turn.objects.filter(status="queued").exists)
+    await front.stop("c1")
+    chunks = (await rest).chunks
+    # A client sends by itself what ends with the outcomes of its own calls, over and over. A step without anything
+    # in it that it writes down is none to it.
+    assert [chunk["type"] for chunk in chunks][-4:] == ["start-step", "finish-step", "message-metadata", "abort"]
+
+
 async def test_a_second_pause_ends_the_continuation(worker: Crew, front: Front) -> None:
     answer = await front.say("c1", f"{note('one')}\n{note('two')}")
     (one,) = answer.of("tool-approval-request")

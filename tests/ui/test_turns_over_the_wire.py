@@ -95,7 +95,7 @@ async def test_a_response_is_resumed_from_its_beginning_without_what_was_taken_b
     resumed, whole = await front.resume("c1"), await asking
     assert resumed.message_id == whole.message_id
     assert BEGINS_ANEW not in resumed.text
-    assert resumed.text == whole.text.split(BEGINS_ANEW)[1]
+    assert resumed.text == whole.text.split(BEGINS_ANEW)[-1]
     assert resumed.kinds.count("start-step") == resumed.kinds.count("finish-step") == 1
     assert (await front.resume("c1")).status == 204
 
