@@ -116,7 +116,7 @@ def put_away_notice(*, user: User, link_id: str | UUID) -> None:
 
 @transact
 def allow_personal(*, user: User, link_id: str | UUID, allowed: bool) -> Link:
-    """Say whether people in a linked server may use the owner's files, instructions and MCP servers.
+    """Say whether people in a linked server may use the owner's instructions and MCP servers.
 
     Not any more: neither may what they wrote before and still waits.
 

@@ -13,12 +13,12 @@ ALLOWS = {
     LinkKind.SERVER: (
         "Everybody there can chat with the agents.",
         "All that they use is counted as yours, and your limits apply.",
-        "Your files, instructions and MCP servers are kept from them, unless you share them later.",
+        "Your instructions and MCP servers are kept from them, unless you share them later; your files always.",
         "What you allowed for always is not allowed to them.",
         "Decisions that an agent waits for can be made there only by whoever asked for this link.",
     ),
     LinkKind.USER: (
-        "What is written there is written in your name, with your files, instructions and MCP servers.",
+        "What is written there is written in your name, with your instructions and MCP servers.",
         "All that it uses is counted as yours, and your limits apply.",
         "Decisions that an agent waits for can be made there.",
     ),

@@ -42,7 +42,7 @@ class ConfirmBody(Body):
 class ChangeLinkBody(Body):
     """What can be changed of a server's link."""
 
-    allows_personal = Flag(help_text="Strangers may use your files, instructions and MCP servers.")
+    allows_personal = Flag(help_text="Strangers may use your instructions and MCP servers.")
 
 
 class ResolveBody(Body):

@@ -62,7 +62,7 @@ def test_a_server_is_linked_told_and_unlinked(context: BrowserContext, complaint
     entry = page.get_by_role("listitem").filter(has_text="Kite Builders")
     expect(entry).to_contain_text("are kept from people there")
     entry.get_by_role("button", name="Share what is yours").click()
-    expect(entry).to_contain_text("Everybody there can use your files")
+    expect(entry).to_contain_text("Everybody there can use your instructions")
 
     page.get_by_role("link", name="Holdfast").click()
     notice = page.get_by_role("region", name="New link")
