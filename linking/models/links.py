@@ -81,7 +81,7 @@ class ServerLink(Link):
 
     kind = LinkKind.SERVER
 
-    #: Whether turns that strangers write may use the owner's instructions, files and MCP servers.
+    #: Whether turns that strangers write may use the owner's instructions and MCP servers.
     allows_personal = models.BooleanField(default=False, db_default=False)
 
 
