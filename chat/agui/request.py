@@ -63,6 +63,7 @@ def parse(body: Any) -> RunRequest:
     messages = body.get("messages")
     if not isinstance(messages, list) or not all(map(_is_message, messages)):
         raise invalid({"messages": "must be a list of messages."})
+    messages = list(map(_without_nulls, messages))
     place = max((n for n, message in enumerate(messages, 1) if message["role"] == "user"), default=0)
     last = _said(messages[place - 1], _context(body.get("context"))) if place else None
     return RunRequest(body["threadId"], body["runId"], messages, last, place, _answers(body.get("resume")))
@@ -72,11 +73,17 @@ def _is_message(value: Any) -> bool:
     """Whether this is a message, as far as it is looked at or told again."""
     if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in ("id", "role")):
         return False
-    calls = value.get("toolCalls", [])
+    calls = value.get("toolCalls")
+    if calls is None:
+        return True
     return isinstance(calls, list) and all(
         isinstance(call, dict) and isinstance(call.get("id"), str) and isinstance(call.get("function"), dict)
         for call in calls
     )
+
+
+def _without_nulls(message: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in message.items() if value is not None}
 
 
 def _said(message: dict[str, Any], context: dict[str, str]) -> Said:

@@ -16,6 +16,7 @@ from chat.ui.chats import find_session, open_session
 from chat.ui.request import Answered, ChatRequest, Said
 from chat.ui.speech import approval_id
 from common.auth import Caller
+from common.db import transact
 from common.errors import Conflict, Invalid
 from common.ids import as_uuid
 from common.rest import origin_of, surface_of
@@ -26,7 +27,7 @@ from copilot.models import Message, Session, Turn
 from copilot.models.message import answers_of
 from copilot.turns.branches import edit_message, regenerate
 from copilot.turns.recover import take_over_on_sight
-from copilot.turns.submit import check_text, deliver_queued, digest_of, submit_message
+from copilot.turns.submit import Accepted, check_text, deliver_queued, digest_of, submit_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +82,10 @@ def resume(user: Any, chat: str) -> Segment | None:
 
 
 def _send(caller: Caller, request: ChatRequest, said: Said) -> Segment:
-    check_text(said.text)  # before a session is made for it
-    session = open_session(caller.user, request.chat)
-    earlier = standing_message(session, said.id)
-    if earlier is None:
-        accepted = submit_message(
-            user=caller.user,
-            session_id=session.pk,
-            text=said.text,
-            client_id=said.id,
-            attachments=said.files,
-            context=dict(said.context),
-            origin=origin_of(caller),
-            only_idle=True,
-        )
-        return _whole(accepted.turn)
+    session = find_session(caller.user, request.chat)
+    earlier = standing_message(session, said.id) if session else None
+    if session is None or earlier is None:
+        return _whole(_submit(caller, request.chat, said).turn)
     same_files = _files_of(earlier) == {as_uuid(file) for file in said.files}
     if same_files and earlier.text == check_text(said.text):
         if earlier.held:  # nothing would ever send it but a person, who does
@@ -108,6 +98,21 @@ def _send(caller: Caller, request: ChatRequest, said: Said) -> Segment:
     if not same_files:
         raise Invalid("An edited message keeps its files. Send a new one for other files.")
     return _edit(caller, earlier, said.text)
+
+
+@transact
+def _submit(caller: Caller, chat: str, said: Said) -> Accepted:
+    """Accept a message, together with the session if it is the first one: a refused one leaves none."""
+    return submit_message(
+        user=caller.user,
+        session_id=open_session(caller.user, chat).pk,
+        text=said.text,
+        client_id=said.id,
+        attachments=said.files,
+        context=dict(said.context),
+        origin=origin_of(caller),
+        only_idle=True,
+    )
 
 
 def _files_of(message: Message) -> set[uuid.UUID | None]:

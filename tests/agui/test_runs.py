@@ -95,6 +95,17 @@ async def test_a_message_is_sent_once_and_its_answer_told_as_often_as_asked(fron
     assert await refused(front, messages=[saying("/words 3", "m1")]) == (409, "client_id_reused")
 
 
+async def test_fields_that_are_null_are_left_out(front: Front) -> None:
+    # As clients in other languages write what they do not have; the official one refuses to read it.
+    asked = saying("/words 1")
+    said = {"id": "a", "role": "assistant", "content": "x", "toolCalls": None}
+    thought = {"id": "x", "role": "reasoning", "content": "s", "encryptedValue": None}
+    events = await front.run("t", {**asked, "name": None}, said, thought, resume=None, context=None)
+    assert text_of(events) == "w1"
+    [snapshot] = of(events, "MESSAGES_SNAPSHOT")
+    assert all(None not in message.values() for message in snapshot["messages"])
+
+
 async def test_what_is_no_run_is_refused(front: Front) -> None:
     picture = [{"type": "image", "source": {"type": "data", "value": "aGk=", "mimeType": "image/png"}}]
     entry = {"interruptId": "i", "status": "resolved"}

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import AsyncClient
 from pytest_django import Settings
 
 from chat.openai.answer import BEGINS_AGAIN
 from common.db import db
+from copilot import serving
 from copilot.agent import asking
 from copilot.diagnostics import invariants
 from copilot.models import Message, Session, ToolCall, Turn, User
 from copilot.turns.given import EARLIER_MAX
-from tests.harness import Crew
+from linking.keys import issue_key
+from tests.harness import PATIENCE, Crew
 from tests.openai.conftest import Asker, text_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -320,6 +323,23 @@ async def test_who_leaves_a_stream_stops_it(asker: Asker, crew: Crew, read: int)
         await anext(pieces)
     await crew.true(Turn.objects.filter(status="running").exists)
     await asyncio.to_thread(response.close)
+    assert (await crew.ended(await the_turn())).status == "cancelled"
+
+
+async def test_a_stream_ends_with_its_key_and_so_does_the_turn(
+    asker: Asker, crew: Crew, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "CHECK_SECONDS", 0.0)
+    key, secret = await db(lambda: issue_key(user=user, scopes=["chat"]))
+    bearer = {"Authorization": f"Bearer {secret}"}
+    response = await Asker(AsyncClient()).call("/sleep 60", stream=True, headers=bearer)
+    pieces = aiter(response.streaming_content)
+    await anext(pieces)
+    await asker.client.delete(f"/api/v1/keys/{key.pk}")
+    async with asyncio.timeout(PATIENCE):
+        while b'"code":"not_authenticated"' not in await anext(pieces):
+            pass
+    await asyncio.to_thread(response.close)  # as the server does, and the test's client only in the loop
     assert (await crew.ended(await the_turn())).status == "cancelled"
 
 

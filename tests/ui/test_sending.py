@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.test import AsyncClient
+from pytest_django import Settings
 
 from chat.ui import chats
 from common.db import db
@@ -120,6 +121,17 @@ async def test_a_busy_chat_takes_no_message(worker: Crew, front: Front) -> None:
     assert (answer.status, answer.json["code"]) == (409, "session_busy")
     assert (await first).text == "w1"
     assert await db(Message.objects.filter(role="user").count) == 1
+
+
+async def test_a_first_message_that_is_refused_leaves_no_session(
+    worker: Crew, front: Front, settings: Settings
+) -> None:
+    settings.SEND_RATE = 1
+    assert (await front.say("c1", "/words 1")).status == 200
+    refused = await front.say("c2", "/words 1")
+    assert (refused.status, refused.json["code"]) == (429, "rate_limited")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert await db(Session.objects.count) == 1
 
 
 async def test_closing_the_stream_stops_nothing(worker: Crew, front: Front) -> None:
