@@ -25,7 +25,15 @@ from datetime import timedelta
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections, transaction
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    NotSupportedError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
@@ -56,6 +64,11 @@ def _transaction() -> Iterator[None]:
             yield
 
 
+def _is_replanned(error: DatabaseError) -> bool:
+    """Whether a prepared statement met a changed column. The rollback forgot it: see ``common.statements``."""
+    return getattr(error.__cause__, "sqlstate", None) == "0A000"
+
+
 def transact(fn: Callable[P, T]) -> Callable[P, T]:
     """Run the decorated function in one transaction of its own.
 
@@ -73,8 +86,8 @@ def transact(fn: Callable[P, T]) -> Callable[P, T]:
         try:
             with _transaction():
                 return fn(*args, **kwargs)
-        except OperationalError as error:
-            if not is_contention(error):
+        except (OperationalError, NotSupportedError) as error:
+            if not is_contention(error) and not _is_replanned(error):
                 raise
         try:
             with _transaction():

@@ -2,7 +2,7 @@
 
 Django builds a query anew each time: for the short queries that every turn makes, that costs ten times what the
 database takes. A prepared query is written as any other, compiled at its first use on a connection, and from then
-on only given its arguments.
+on only given its arguments. PostgreSQL prepares it too: see ``common.statements``.
 
 What a prepared query says must depend on its arguments alone: whatever else it reads (a setting, the time of
 this host) is read once. An argument is a value to bind; it is never null where a column is compared with it.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from django.db.models import BooleanField, CharField, Expression, Field, Integer
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.query import FlatValuesListIterable, ModelIterable, get_related_populators
 from django.db.models.sql import UpdateQuery
+
+from common.statements import cursor_that_prepares
 
 T = TypeVar("T")
 #: The rows to change, and what becomes of each column.
@@ -72,7 +75,7 @@ class _Select(_Prepared, Generic[T]):
     def __call__(self, *args: Any, **named: Any) -> list[T]:
         connection = connections[DEFAULT_DB_ALIAS]
         sql, template, read = self._compiled(connection)
-        with connection.cursor() as cursor:
+        with cursor_that_prepares(connection) as cursor:
             cursor.execute(sql, self._values(template, args, named, connection))
             rows = cursor.fetchall()
         return [read(row) for row in rows]
@@ -80,14 +83,14 @@ class _Select(_Prepared, Generic[T]):
     def _compile(self, built: QuerySet[Any], connection: Any) -> tuple[str, tuple[Any, ...], Reader]:
         compiler: Any = built.query.get_compiler(connection=connection)
         sql, params = compiler.as_sql()
-        return sql, tuple(params), _reader(built, compiler, connection)
+        return *_constants_written(sql, params, connection), _reader(built, compiler, connection)
 
 
 class _Update(_Prepared):
     def __call__(self, *args: Any, **named: Any) -> int:
         connection = connections[DEFAULT_DB_ALIAS]
         sql, template = self._compiled(connection)
-        with connection.cursor() as cursor:
+        with cursor_that_prepares(connection) as cursor:
             cursor.execute(sql, self._values(template, args, named, connection))
             return int(cursor.rowcount)
 
@@ -96,7 +99,28 @@ class _Update(_Prepared):
         query: Any = rows.query.chain(UpdateQuery)
         query.add_update_values(changes)
         sql, params = query.get_compiler(connection=connection).as_sql()
+        return _constants_written(sql, params, connection)
+
+
+def _constants_written(sql: str, params: Sequence[Any], connection: Any) -> tuple[str, tuple[Any, ...]]:
+    """Write what is not an argument into a statement that PostgreSQL prepares.
+
+    Its plan is made once, for any values: only from a constant can it tell that a partial index serves.
+    """
+    if connection.vendor != "postgresql":
         return sql, tuple(params)
+    left = iter(params)
+    arguments = []
+
+    def place(match: re.Match[str]) -> str:
+        value = next(left) if match[0] == "%s" else None
+        if isinstance(value, _Argument):
+            arguments.append(value)
+        elif match[0] == "%s":
+            return str(connection.ops.compose_sql("%s", [value])).replace("%", "%%")
+        return match[0]
+
+    return re.sub("%[s%]", place, sql), tuple(arguments)
 
 
 def _reader(built: QuerySet[Any], compiler: Any, connection: Any) -> Reader:
@@ -175,7 +199,7 @@ def insert(*rows: Model) -> None:
     table = _table(connection, rows[0])
     values: list[Any] = []
     lists = [f"({', '.join(_places(table, row, connection, values))})" for row in rows]
-    with connection.cursor() as cursor:
+    with cursor_that_prepares(connection, len(rows)) as cursor:
         cursor.execute(f"{table.head} {', '.join(lists)} {table.tail}", values)
         answers: list[Sequence[Any]] = cursor.fetchall() if table.filled else [()] * len(rows)
     for row, answer in zip(rows, answers, strict=True):

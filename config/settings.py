@@ -104,6 +104,7 @@ else:
     _database["CONN_HEALTH_CHECKS"] = True  # a connection that died in the pool is not handed out
     _database["OPTIONS"] = {
         **_database.get("OPTIONS", {}),
+        "prepare_threshold": 5,  # a number allows what common/statements.py asks for; Django says None
         "pool": {"min_size": 1, "max_size": DATABASE_POOL, "timeout": 10},
         "options": "-c lock_timeout=3000 -c idle_in_transaction_session_timeout=60000",
     }

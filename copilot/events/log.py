@@ -18,6 +18,7 @@ from django.db.models import Max
 
 from common.errors import Busy
 from common.prepared import prepared
+from common.statements import cursor_that_prepares
 from copilot.events import publish
 from copilot.events.schema import Chunk
 from copilot.models import TurnEvent
@@ -97,7 +98,7 @@ def insert_rows(rows: Iterable[tuple[uuid.UUID, int, Chunk]]) -> None:
         for turn_id, seq, chunk in rows
     ]
     table = connection.ops.quote_name(TurnEvent._meta.db_table)
-    with connection.cursor() as cursor:
+    with cursor_that_prepares(connection, len(values)) as cursor:
         for start in range(0, len(values), _STATEMENT_ROWS):
             some = values[start : start + _STATEMENT_ROWS]
             cursor.execute(

@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models import Q
 
 from common.db import seconds_ago, transact
+from common.statements import cursor_that_prepares
 from copilot.events import schema
 from copilot.events.log import EventBatch
 from copilot.models import Session, Turn, User
@@ -135,7 +136,7 @@ def _candidates(wanted: int, *, idle: bool = False) -> list[Candidate]:
     limit = settings.TURNS_PER_USER_MAX or _NO_LIMIT
     attempts = _NO_LIMIT if idle else PROBATION_ATTEMPT
     query = _CANDIDATES.format(now=_NOW[connection.vendor], long_ago=_LONG_AGO[connection.vendor])
-    with connection.cursor() as cursor:
+    with cursor_that_prepares(connection) as cursor:
         cursor.execute(query, [attempts, limit, wanted + SPARE])
         rows = cursor.fetchall()
     return [
@@ -175,7 +176,7 @@ def _take(worker_id: uuid.UUID, turn_ids: list[uuid.UUID]) -> list[tuple[uuid.UU
     """Claim those of the turns that still wait; return their ids, fences, attempts and sealed seqs."""
     adapted = [_ID.get_db_prep_value(value, connection) for value in (worker_id, *turn_ids)]
     query = _TAKE.format(now=_NOW[connection.vendor], places=", ".join(["%s"] * len(turn_ids)))
-    with connection.cursor() as cursor:
+    with cursor_that_prepares(connection, len(turn_ids)) as cursor:
         cursor.execute(query, adapted)
         rows = cursor.fetchall()
     return [(_uuid(turn), fence, attempt, sealed_seq) for turn, fence, attempt, sealed_seq in rows]

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import F
 
+from common.statements import cursor_that_prepares
 from copilot.events.log import StaleTurn
 from copilot.models import Turn, TurnLog
 
@@ -26,7 +27,7 @@ def journal_each(kind: str, turns: Mapping[uuid.UUID, dict[str, Any]]) -> None:
     """
     prepare = TurnLog._meta.get_field("turn").target_field.get_db_prep_value
     rows = [(prepare(turn_id, connection), kind, json.dumps(data)) for turn_id, data in turns.items()]
-    with connection.cursor() as cursor:
+    with cursor_that_prepares(connection, len(rows)) as cursor:
         cursor.execute(
             f"INSERT INTO {TurnLog._meta.db_table} (turn_id, kind, data) "  # noqa: S608
             f"VALUES {', '.join(['(%s, %s, %s)'] * len(rows))}",
