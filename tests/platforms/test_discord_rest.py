@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -117,6 +118,18 @@ def test_buckets_of_the_past_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> N
     for number in range(50):
         limits.refused("POST /callback", f"/interactions/{number}/token", 0.0, everything=False)
     assert len(limits._buckets) <= 10
+
+
+async def test_tokens_of_interactions_are_not_kept_as_names_of_routes(
+    rest: DiscordRest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes: set[str] = set()
+    monkeypatch.setattr(Limits, "learn", lambda _, route, major, headers: routes.add(route))
+    for number in range(3):
+        for path in (f"/webhooks/1/token{number}", f"/webhooks/1/token{number}/messages/@original"):
+            with suppress(Refused):
+                await rest.ask("PATCH", path, HELLO)
+    assert routes == {"PATCH ", "PATCH /messages/@original"}
 
 
 async def test_no_session_is_begun_while_discord_allows_none(discord: DiscordStandIn, rest: DiscordRest) -> None:
