@@ -12,7 +12,6 @@ import pytest
 from linking.platforms import asking, discord_rest
 from linking.platforms.base import Refused, TooFast, Unavailable
 from linking.platforms.discord_events import Events
-from linking.platforms.discord_platform import Discord
 from linking.platforms.discord_rest import DiscordRest, Limits
 from tests.platforms.discord_stand_in import TOKEN, DiscordStandIn
 
@@ -133,7 +132,7 @@ async def test_tokens_of_interactions_are_not_kept_as_names_of_routes(
 
 
 async def test_no_session_is_begun_while_discord_allows_none(discord: DiscordStandIn, rest: DiscordRest) -> None:
-    events = Events(rest, Discord(rest), None)  # type: ignore[arg-type]
+    events = Events(rest, None)  # type: ignore[arg-type]
     discord.starts_left = 0
     began = time.monotonic()
     assert (await events.find_gateway()).endswith("/ws")
