@@ -100,6 +100,15 @@ class Conversations:
             self._tell(incoming, words.refusal(error))
 
     async def _handle(self, incoming: Incoming, patience: float | None) -> None:
+        client_id = client_id_of(self._platform.name, incoming)
+        if self._memory.knows(client_id):
+            return
+        await self._do(incoming, patience)
+        if not self._memory.knows(client_id):
+            # Delivered again, a /stop would end what was asked later, and an answer would become a question.
+            self._memory.accept(client_id)
+
+    async def _do(self, incoming: Incoming, patience: float | None) -> None:
         match incoming.command:
             case "start" if incoming.place.kind == "user":
                 await self._patiently(incoming, patience, lambda: self._inviting.greet(incoming))
@@ -129,8 +138,6 @@ class Conversations:
 
     async def _ask(self, incoming: Incoming, text: str, patience: float | None) -> None:
         client_id = client_id_of(self._platform.name, incoming)
-        if self._memory.knows(client_id):
-            return
         if incoming.quoted:
             text = "\n".join(f"> {line}" for line in incoming.quoted.splitlines()) + f"\n\n{text}"
 

@@ -48,7 +48,7 @@ async def serve(
     async with DiscordRest(configured["DISCORD_TOKEN"], configured["DISCORD_API_URL"]) as rest:
         platform = Discord(rest, apart_seconds=apart_seconds)
         conversations = Conversations(platform, holdfast, memory)
-        events = Events(rest, platform, conversations)
+        events = Events(rest, conversations)
         try:
             await until_stopped(stop, _receive(configured, events, conversations, memory, say))
         finally:

@@ -19,7 +19,6 @@ from linking.platforms.asking import read_object
 from linking.platforms.base import Incoming, PlatformError, SetupError
 from linking.platforms.client import Unreachable
 from linking.platforms.conversation import Conversations
-from linking.platforms.discord_platform import Discord
 from linking.platforms.discord_rest import DiscordRefused, DiscordRest
 from linking.platforms.serving import Answer, Crew
 
@@ -42,9 +41,8 @@ class Events:
         conversations: does what they ask.
     """
 
-    def __init__(self, rest: DiscordRest, platform: Discord, conversations: Conversations) -> None:
+    def __init__(self, rest: DiscordRest, conversations: Conversations) -> None:
         self._rest = rest
-        self._platform = platform
         self._conversations = conversations
         self._crew = Crew()
         self.me = ""
@@ -150,9 +148,6 @@ class Events:
         else:
             with suppress(Unreachable):  # whoever pressed was told
                 await self._conversations.press(asked)
-        if isinstance(asked.person, wire.Asker):
-            with suppress(PlatformError):
-                await self._platform.answered(asked.person.interaction)
 
 
 class Webhook:

@@ -136,7 +136,7 @@ class Gateway:
                 await self._begin(socket)
                 while True:
                     await self._take(socket, json.loads(await socket.recv()))
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, *BROKEN):
                 # Not as usual, with 1000: that would end the session, which the next process resumes.
                 await socket.close(wire.CLOSE_TO_RESUME)
                 raise

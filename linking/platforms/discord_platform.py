@@ -113,13 +113,6 @@ class Discord:
                 return
         await self._rest.ask(method, path, body, patience=ANSWER_SECONDS)
 
-    async def answered(self, interaction: wire.Interaction) -> None:
-        """Take away the sign that an answer will come, if none came."""
-        if interaction.waits:
-            interaction.waits = False
-            webhook = f"/webhooks/{interaction.application}/{interaction.token}"
-            await self._ask_webhook("DELETE", f"{webhook}/messages/@original")
-
     async def tell_privately(self, person: Person, text: str) -> bool:
         """Tell a person what nobody else may read; return whether Discord let the bot do it."""
         if isinstance(person, wire.Asker):

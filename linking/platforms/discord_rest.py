@@ -27,7 +27,7 @@ BUCKETS_MAX = 1000
 
 _IDS = re.compile(r"\d{15,}")
 #: What follows one of these in a path has limits of its own.
-_MAJOR = re.compile(r"/(?:channels|guilds|webhooks)/[^/]+|/interactions/[^/]+/[^/]+")
+_MAJOR = re.compile(r"/(?:channels|guilds)/[^/]+|/(?:interactions|webhooks)/[^/]+/[^/]+")
 
 
 class DiscordRefused(Refused):
@@ -156,7 +156,7 @@ class DiscordRest:
             async with self._http.request(method, self._url + path, json=body) as answer:
                 status, headers, raw = answer.status, answer.headers, await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(type(error).__name__) from error
+            raise Unavailable(type(error).__name__) from None  # its text may have an interaction's token in it
         self._limits.learn(route, major, headers)
         if status < 300:
             return json.loads(raw) if raw else None

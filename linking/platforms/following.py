@@ -32,7 +32,9 @@ AGAIN_MAX_SECONDS = 30.0
 #: Events of a page that is full.
 PAGE = 500
 #: So often a message that stands by itself is tried.
-TRIES = 8
+TRIES = 40
+#: Seconds for which a button that was pressed waits until the events of its turn are read again after a restart.
+CAUGHT_UP_SECONDS = 10.0
 
 
 class Following:
@@ -66,10 +68,18 @@ class Following:
         return self._shown.question
 
     async def open_approval(self, approval: str) -> Object | None:
-        """Return an approval that was asked here and that nobody has decided, as far as the events tell."""
+        """Return an approval that was asked here and that nobody has decided, as far as the events tell.
+
+        Raises:
+            Unreachable: after a restart the events could not be read again yet.
+        """
         if approval not in self._shown.asked and approval not in self._open:
             return None  # one that is just being written may be pressed already
-        await self._caught_up.wait()  # after a restart the events are read again
+        try:
+            async with asyncio.timeout(CAUGHT_UP_SECONDS):
+                await self._caught_up.wait()
+        except TimeoutError:
+            raise Unreachable("the turn's events") from None
         return self._open.get(approval)
 
     def asks_in(self, message: str) -> str:

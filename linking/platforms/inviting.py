@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -13,6 +14,8 @@ from linking.platforms import words
 from linking.platforms.base import Incoming, Person, Place, Platform, PlatformError, TooFast, Unavailable
 from linking.platforms.client import ApiError, Holdfast, LinkToken, Unreachable
 from linking.platforms.markdown import plain
+
+log = logging.getLogger(__name__)
 
 #: How long an invitation may be used, in seconds, and how long a wish for one is remembered.
 WISH_SECONDS = 1800.0
@@ -56,15 +59,10 @@ class Inviting:
 
     async def invite(self, incoming: Incoming) -> None:
         """Give who wrote a link for the place in which they did."""
-        place, person = incoming.place, incoming.person
-        if not person.id:
+        if not incoming.person.id:
             self._tell(incoming, words.ANONYMOUS)
             return
-        if place.kind == "user":
-            await self._invite(incoming, place, incoming.place_name)
-            return
-        if await self._invite(incoming, place, incoming.place_name):
-            self._tell(incoming, words.IN_PRIVATE)
+        await self._invite(incoming, incoming.place, incoming.place_name)
 
     async def greet(self, incoming: Incoming) -> None:
         """Answer somebody who opened a private chat: perhaps to get a link that they asked for elsewhere."""
@@ -76,22 +74,31 @@ class Inviting:
         else:
             await self.invite(incoming)
 
-    async def _invite(self, incoming: Incoming, place: Place, place_name: str) -> bool:
-        """Return whether the person has a link now that was not asked for in the same chat."""
-        person = incoming.person
+    async def _invite(self, incoming: Incoming, place: Place, place_name: str) -> None:
+        """Make an invitation. It is handed over beside everything else: a platform may ask to wait for minutes."""
         try:
-            token = await self._holdfast.link_token(place, person, place_name)
+            token = await self._holdfast.link_token(place, incoming.person, place_name)
         except ApiError as error:
             told = words.ALREADY_LINKED if error.code == "already_linked" else words.refusal(error)
             self._tell(incoming, told)
-            return False
+            return
+        self._start(self._hand_over(incoming, place, place_name, token))
+
+    async def _hand_over(self, incoming: Incoming, place: Place, place_name: str, token: LinkToken) -> None:
+        person = incoming.person
         what = "this chat" if place.kind == "user" else f"“{plain(place_name)}”" if place_name else "the group"
-        if await self._privately(person, words.invitation(token, what=what)):
+        try:
+            was_told = await self._privately(person, words.invitation(token, what=what))
+        except PlatformError as error:
+            log.info("an invitation did not go out", extra={"platform": self._platform.name, "error": str(error)})
+            return
+        if was_told:
             self._start(self._watch(token, place, person))
-            return True
+            if incoming.place.kind == "server":
+                self._tell(incoming, words.IN_PRIVATE)
+            return
         self._remember(person, _Wish(place, place_name, time.monotonic() + WISH_SECONDS))
         self._tell(incoming, self._platform.how_to_reach())
-        return False
 
     async def _privately(self, person: Person, text: str) -> bool:
         """Tell somebody what is for them alone, and try again: the token cannot be shown a second time."""

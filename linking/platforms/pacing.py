@@ -46,13 +46,17 @@ class Pace:
         now = self._clock()
         self._forget(now)
         paid = self._paid.get(key, 0.0)
-        mine = max(now, self._free.get(key, 0.0), self._all, paid - self._ahead)
+        mine = max(now, self._free.get(key, 0.0), paid - self._ahead)
         if self._sustained:
             self._paid[key] = max(paid, mine) + self._sustained
         self._free[key] = mine + seconds
-        self._all = mine + self._overall if self._overall else 0.0
         # The limit may be met while this waits: it is looked at again.
         while (left := max(mine, self._held.get(key, 0.0)) - self._clock()) > 0:
+            await self._sleep(left)
+        # Only what may go now takes a place among all: a key that waits for minutes holds up no other.
+        turn = max(self._clock(), self._all)
+        self._all = turn + self._overall
+        while (left := turn - self._clock()) > 0:
             await self._sleep(left)
 
     def hold(self, key: Hashable, seconds: float) -> None:

@@ -12,7 +12,7 @@ _FENCE = re.compile(
 )
 _INLINE = re.compile(
     r"(?P<escaped>\\(?P<char>[\\`*_{}\[\]()<>#+.!|~-]))"
-    r"|(?P<tick>`+)(?!`)(?P<code>[^\n]+?)(?<!`)(?P=tick)(?!`)"
+    r"|(?<!`)(?P<tick>`++)(?P<code>[^\n]+?)(?<!`)(?P=tick)(?!`)"
     r"|<(?P<address>https?://[^\s<>|]+)>"
     r"|(?P<bare>https?://[^\s<>|*`]*[\w/=&#%+~-])"
     r"|!?\[(?P<label>[^\]\n]*)\]\((?P<url>(?:https?://|mailto:)[^\s()<>|]+)\)"

@@ -119,4 +119,4 @@ class SlackWeb:
             async with self._http.post(url, json=body, headers=headers, allow_redirects=False) as answer:
                 return answer.status, answer.headers.get("Retry-After", ""), await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise Unavailable(type(error).__name__) from error
+            raise Unavailable(type(error).__name__) from None  # its text may have an answer's address in it

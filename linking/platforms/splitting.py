@@ -16,7 +16,9 @@ from itertools import accumulate
 #: A cut at a worse place is better than a message that is emptier than this part of its limit.
 LEAST = 0.5
 
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([^`\n]*)$")
+#: Longer marks open no code block here, and of longer first lines only the mark is repeated: each piece has it.
+OPENER_MAX = 60
+_FENCE = re.compile(r"^[ \t]*(`{3,60}|~{3,60}(?!~))[ \t]*([^`\n]*)$")
 #: What must not be cut: code, links, emphasis. One that is open at the end of what fits runs to that end.
 _SPAN = re.compile(
     r"(?P<tick>`+)(?!`).*?(?:(?<!`)(?P=tick)(?!`)|\Z)"
@@ -114,7 +116,8 @@ def _blocks(text: str) -> Iterator[_Block]:
         after = min(at + len(line) + 1, len(text))
         found = _FENCE.match(line.rstrip("\r"))
         if opened is None and found:
-            opened = (line.rstrip("\r"), found[1], at, after)
+            opener = line.rstrip("\r")
+            opened = (opener if len(opener) <= OPENER_MAX else found[1], found[1], at, after)
         elif opened and found and found[1].startswith(opened[1]) and not found[2].strip():
             yield _Block(opened[0], opened[1], opened[2], opened[3], after)
             opened = None

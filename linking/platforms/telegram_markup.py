@@ -16,7 +16,8 @@ LENGTH_MAX = 4096
 _MARKDOWN = MarkdownIt("js-default", {"html": False, "linkify": False, "typographer": False})
 _TAGS = {"strong": "b", "em": "i", "s": "s"}
 _LANGUAGE = re.compile(r"[A-Za-z0-9+#_.-]{1,32}")
-_SAFE_LINK = re.compile(r"(?:https?|tg|mailto):", re.IGNORECASE)
+# Not tg: ``tg://user?id=…`` would mention whomever the agent was made to name.
+_SAFE_LINK = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*>")
 
 

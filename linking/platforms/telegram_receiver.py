@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from linking.platforms.base import PlatformError, Press, TooFast
+from linking.platforms.base import PlatformError, Press, TooFast, Unavailable
 from linking.platforms.client import Unreachable
 from linking.platforms.conversation import Conversations
 from linking.platforms.telegram_updates import KINDS, Bot, read_update
@@ -53,7 +53,8 @@ class Receiver:
         while not stop.is_set():
             wish = {"offset": offset, "timeout": POLL_SECONDS, "allowed_updates": KINDS}
             try:
-                updates = await unless(stop, self._wire.call("getUpdates", wish, wait=POLL_SECONDS))
+                found = await unless(stop, self._wire.call("getUpdates", wish, wait=POLL_SECONDS))
+                updates = _numbered(found) if found is not None or not stop.is_set() else []
             except PlatformError as error:
                 seconds = error.seconds if isinstance(error, TooFast) else wait
                 log.warning("no updates", extra={"platform": "telegram", "error": str(error)})
@@ -77,6 +78,19 @@ class Receiver:
             await self.take(update)
         except Exception:
             log.exception("an update was left out", extra={"platform": "telegram"})
+
+
+def _numbered(found: Any) -> list[dict[str, Any]]:
+    """Return the updates of an answer.
+
+    Raises:
+        Unavailable: it is another one, a proxy's perhaps; asking on at once would have no end.
+    """
+    if isinstance(found, list) and all(
+        isinstance(each, dict) and isinstance(each.get("update_id"), int) for each in found
+    ):
+        return found
+    raise Unavailable("the answer holds no updates")
 
 
 async def unless(stop: asyncio.Event, work: Awaitable[T]) -> T | None:

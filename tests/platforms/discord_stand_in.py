@@ -121,7 +121,6 @@ class DiscordStandIn:
                 web.post(api + "/interactions/{id}/{token}/callback", self._callback),
                 web.post(api + "/webhooks/{app}/{token}", self._follow_up),
                 web.patch(api + "/webhooks/{app}/{token}/messages/@original", self._follow_up),
-                web.delete(api + "/webhooks/{app}/{token}/messages/@original", self._take_back),
                 web.get("/ws/", self._websocket),
                 web.get("/resume/", self._websocket),
             ]
@@ -513,13 +512,6 @@ class DiscordStandIn:
         used.answers.append(body)
         self._must_be_quiet(body)
         return web.json_response({"id": self.new_id()})
-
-    async def _take_back(self, request: web.Request) -> web.Response:
-        used = self.interactions.get(request.match_info["token"])
-        if used is None or len(used.answers) != 1:
-            return _bad(10008, "Unknown Message", 404)
-        used.answers.append({"taken back": True})
-        return web.Response(status=204)
 
     def _must_be_quiet(self, data: Object) -> None:
         if data.get("content") and data.get("allowed_mentions", {}).get("parse") != []:

@@ -400,3 +400,11 @@ async def test_no_log_line_names_anybody_or_tells_a_secret(
     assert caplog.text.count("could not be read") == 2
     secrets = [ADA, GRACE, GUILD, private, channel, TOKEN, used.data["token"], *holdfast.tokens, "hello"]
     assert [each for each in secrets if each in caplog.text] == []
+
+
+async def test_what_a_command_answers_takes_the_place_of_the_waiting_sign(
+    discord: DiscordStandIn, bot: None, holdfast: HoldfastStandIn
+) -> None:
+    used = await discord.command(discord.public(), ADA, "help")
+    await discord.until(lambda: any("/stop" in each.get("content", "") for each in used.answers))
+    assert [sorted(each.keys() & {"type", "content"}) for each in used.answers] == [["type"], ["content"]]

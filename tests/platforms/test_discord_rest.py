@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
 from linking.platforms import asking, discord_rest
 from linking.platforms.base import Refused, TooFast, Unavailable
 from linking.platforms.discord_events import Events
-from linking.platforms.discord_platform import Discord
 from linking.platforms.discord_rest import DiscordRest, Limits
 from tests.platforms.discord_stand_in import TOKEN, DiscordStandIn
 
@@ -119,8 +119,20 @@ def test_buckets_of_the_past_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(limits._buckets) <= 10
 
 
+async def test_tokens_of_interactions_are_not_kept_as_names_of_routes(
+    rest: DiscordRest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes: set[str] = set()
+    monkeypatch.setattr(Limits, "learn", lambda _, route, major, headers: routes.add(route))
+    for number in range(3):
+        for path in (f"/webhooks/1/token{number}", f"/webhooks/1/token{number}/messages/@original"):
+            with suppress(Refused):
+                await rest.ask("PATCH", path, HELLO)
+    assert routes == {"PATCH ", "PATCH /messages/@original"}
+
+
 async def test_no_session_is_begun_while_discord_allows_none(discord: DiscordStandIn, rest: DiscordRest) -> None:
-    events = Events(rest, Discord(rest), None)  # type: ignore[arg-type]
+    events = Events(rest, None)  # type: ignore[arg-type]
     discord.starts_left = 0
     began = time.monotonic()
     assert (await events.find_gateway()).endswith("/ws")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from linking.platforms import posting
@@ -155,3 +157,21 @@ async def test_chats_of_the_past_are_forgotten() -> None:
         clock.now += 1
         await pace.wait(n, 1.0)
     assert len(pace._free) <= REMEMBERED + 1
+
+
+async def test_a_chat_that_must_wait_for_long_holds_up_no_other() -> None:
+    clock, long = _Clock(), asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        if seconds > 100:
+            await long.wait()
+        await clock.sleep(seconds)
+
+    pace = Pace(overall=0.5, clock=lambda: clock.now, sleep=sleep)
+    pace.hold("slow", 300.0)
+    slow = asyncio.create_task(pace.wait("slow", 1.0))
+    await asyncio.sleep(0)  # it has begun to wait
+    async with asyncio.timeout(5):
+        await pace.wait("quick", 1.0)
+    assert clock.now == 100.0
+    slow.cancel()

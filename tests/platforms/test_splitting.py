@@ -153,3 +153,13 @@ def test_emoji_count_twice_for_telegram() -> None:
 def test_nothing_to_see_is_no_message() -> None:
     assert messages("", Size(50)) == []
     assert messages(" \n" * 200, Size(50)) == []
+
+
+@pytest.mark.parametrize("opener", ["```" + "word " * 40, "`" * 300, "~" * 300], ids=["words", "ticks", "tildes"])
+def test_a_first_line_of_code_that_fills_messages_is_not_repeated_in_each(opener: str) -> None:
+    text = f"{opener}\n" + "x = 1\n" * 50
+    size = Size(140)
+    assert "".join(piece.text for piece in split(text, size)) == text
+    made = messages(text, size)
+    assert max(map(len, made)) <= size.limit
+    assert len(made) < 12

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
+import pytest
+
+from linking.platforms.base import Place
+from linking.platforms.client import Unreachable
+from linking.platforms.following import Following
+from linking.platforms.memory import Memory, Shown
+from linking.platforms.pacing import Pace
 from tests.platforms.conftest import ADA, Bots
 from tests.platforms.holdfast_stand_in import HoldfastStandIn
+from tests.platforms.recorder import Recorder
 from tests.platforms.telegram_stand_in import TelegramStandIn
 
 GRACE = 1002
@@ -449,3 +458,31 @@ async def test_a_group_that_may_not_be_written_to_holds_up_nobody_else(
     await turn.says("Hello!")
     await turn.ends()
     await chats.says(ADA, "Hello!")
+
+
+async def test_an_invitation_that_has_to_wait_holds_up_no_other_chat(
+    bot: Bots,
+    chats: TelegramStandIn,
+    holdfast: HoldfastStandIn,
+    ada: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("linking.platforms.inviting.AGAIN_SECONDS", 600.0)
+    chats.fails["sendMessage"] = [502]
+    await chats.writes(chats.person(GRACE, "Grace"), "/start")
+    await holdfast.until(lambda: holdfast.tokens)
+    await chats.writes(ada, "hello")
+    turn = await holdfast.turn()
+    await turn.says("Hello!")
+    await turn.ends()
+    await chats.says(ADA, "Hello!")
+
+
+async def test_a_press_on_what_cannot_be_read_is_answered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linking.platforms.following.CAUGHT_UP_SECONDS", 0.01)
+    approval = str(uuid.uuid4())
+    shown = Shown("turn", Place("user", str(ADA)), asked={approval: ["m1"]})
+    following = Following(Recorder(), None, Memory(), Pace(), shown)  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        with pytest.raises(Unreachable):
+            await following.open_approval(approval)

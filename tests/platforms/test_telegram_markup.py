@@ -27,6 +27,8 @@ from tests.platforms.telegram_stand_in import _Markup
         ("[here](https://example.org/?a=1&b=2)", '<a href="https://example.org/?a=1&amp;b=2">here</a>'),
         ("[here](javascript:alert(1))", "[here](javascript:alert(1))"),
         ("[here](/etc/passwd)", "here"),
+        # Would call somebody by name.
+        ("[here](tg://user?id=1001)", "here"),
         ("![a cat](https://example.org/cat.png)", '<a href="https://example.org/cat.png">a cat</a>'),
         ("> quoted\n> > twice", "<blockquote>quoted\n\ntwice</blockquote>"),
         ("a\nb", "a\nb"),

@@ -201,3 +201,27 @@ def test_a_file_that_cannot_be_written_holds_nothing_up(tmp_path: Path) -> None:
     memory.accept("c1", Shown("t1", Place("user", "1")))
     assert memory.knows("c1")
     assert "t1" in memory.shown
+
+
+async def test_what_was_done_is_not_done_again_when_it_comes_again(
+    bots: Bots, chats: TelegramStandIn, holdfast: HoldfastStandIn, ada: dict[str, Any]
+) -> None:
+    async with bots.running():
+        await chats.writes(ada, "paint it")
+        turn = await holdfast.turn()
+        await turn.asks("ask_user_question", question="Which colour?")
+        await chats.says(ADA, "Which colour?")
+        answer = await chats.writes(ada, "green")
+        await chats.says(ADA, "green")
+        stop = await chats.writes(ada, "/stop")
+        await chats.says(ADA, "Stopping.")
+        await chats.until("a confirmation", lambda: chats.unconfirmed == 0)
+    async with bots.running():
+        await chats.writes(ada, "again")
+        later = await holdfast.turn(1)
+        for message in (answer, stop):
+            await chats.update(message=message)
+        await chats.until("a confirmation", lambda: chats.unconfirmed == 0)
+    assert [sent["text"] for sent in holdfast.sent] == ["paint it", "again"]
+    assert later.status == "running"
+    assert len(holdfast.decided) == 1

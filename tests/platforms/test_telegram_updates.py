@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linking.platforms import telegram_receiver
 from linking.platforms.base import Incoming, Press
 from linking.platforms.telegram_updates import NAME_MAX, QUOTED_MAX, Bot, read_update
 
@@ -194,3 +196,22 @@ def test_no_update_breaks_the_reading(update: Any, message: Any) -> None:
     odd = _message("@agent_bot hi")
     odd["message"] |= message if isinstance(message, dict) else {}
     read_update(odd, BOT)
+
+
+@pytest.mark.parametrize("answer", [None, {}, [1], [{"update_id": "x"}]], ids=["null", "object", "number", "word"])
+async def test_an_answer_without_updates_is_a_failure_and_not_asked_for_on_and_on(
+    answer: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(telegram_receiver, "AGAIN_SECONDS", 0.0)
+    stop, answers = asyncio.Event(), [answer]
+
+    class Proxy:
+        async def call(self, *_: Any, **__: Any) -> Any:
+            if answers:
+                return answers.pop()
+            stop.set()
+            return []
+
+    async with asyncio.timeout(5):
+        await telegram_receiver.Receiver(Proxy(), BOT, None).poll(stop)  # type: ignore[arg-type]
+    assert [record.message for record in caplog.records] == ["no updates"]
