@@ -119,7 +119,7 @@ def _blocks(text: str) -> Iterator[_Block]:
             opener = line.rstrip("\r")
             opened = (opener if len(opener) <= OPENER_MAX else found[1], found[1], at, after)
         elif opened and found and found[1].startswith(opened[1]) and not found[2].strip():
-            yield _Block(opened[0], opened[1], opened[2], opened[3], after)
+            yield _Block(opened[0], opened[1], opened[2], opened[3], at + len(line))
             opened = None
         at = after
     if opened:
@@ -178,11 +178,7 @@ def _best(text: str, bounds: tuple[int, int, int], blocks: list[_Block], fits: C
             return not any(begin < end < stop for begin, stop in spans)
         # Neither an empty block at the end of a message, nor one at the beginning of the next.
         closing = _FENCE.match(_line_at(text, end))
-        return (
-            end > block.inside
-            and end not in edges
-            and not (closing and text[end - 1] == "\n" and closing[1].startswith(block.mark))
-        )
+        return end > block.inside and end not in edges and not (closing and closing[1].startswith(block.mark))
 
     outside = [end for end in _ends(_LINE, window, at) if _around(blocks, end) is None]
     for ends in (
@@ -224,7 +220,7 @@ def _uncuttable(window: str, at: int, blocks: list[_Block]) -> list[tuple[int, i
 
 def _line_at(text: str, at: int) -> str:
     stop = text.find("\n", at)
-    return text[at : stop if stop >= 0 else len(text)]
+    return text[text.rfind("\n", 0, at) + 1 : stop if stop >= 0 else len(text)]
 
 
 def _inside_character(text: str, at: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from linking.platforms.splitting import Size, messages, split, utf16
@@ -86,6 +86,7 @@ def _fences(text: str) -> int:
     return sum(line.strip().startswith(("```", "~~~")) for line in text.splitlines())
 
 
+@example([("", []), ("python", [*["x = 1"] * 3, "y" * 30, "", "y" * 30]), ("", [])])
 @settings(max_examples=80, deadline=None)
 @given(
     blocks=st.lists(
