@@ -15,7 +15,7 @@ from common.errors import Busy, NotFound
 from common.ids import as_uuid
 from copilot.models import Message, Session, Turn
 from copilot.models.session import DEPTH_MAX
-from copilot.models.turn import TurnQuerySet
+from copilot.models.turn import LIVE, TurnQuerySet
 from copilot.turns.begin import do_touch_session
 from copilot.turns.cancel import request_stop
 from copilot.turns.sessions import create_session
@@ -120,11 +120,15 @@ def stop_left_over() -> int:
     held the session. Return in how many.
     """
     ended = {"session__bot_thread__isnull": True}
-    live = Turn.objects.live().filter(stop_requested_at__isnull=True)
-    found = set(live.filter(origin=Turn.Origin.BOT, **ended).values_list("session", flat=True))
+    untold = Turn.objects.filter(stop_requested_at__isnull=True)
+    found: set[uuid.UUID] = set()
+    for status in LIVE:  # each has an index of its own, all together have none
+        turns = untold.filter(status=status, origin=Turn.Origin.BOT, **ended)
+        found.update(turns.values_list("session", flat=True))
     waits = Message.objects.queued().filter(origin=Turn.Origin.BOT, held=False, **ended)
     found.update(waits.values_list("session", flat=True))
-    below = live.filter(parent__origin=Turn.Origin.BOT, parent__session__bot_thread__isnull=True)
+    children = untold.filter(parent__isnull=False, finished_at__isnull=True)
+    below = children.filter(parent__origin=Turn.Origin.BOT, parent__session__bot_thread__isnull=True)
     found.update(below.values_list("parent__session", flat=True))
     for session in Session.objects.filter(pk__in=found).select_related("user"):
         stop_work(session.user, [session.pk])

@@ -17,8 +17,8 @@ from tests.ui.conftest import Answer, Front
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-#: Says some words of an answer, and then the provider fails once.
-CUT_OFF = "/words 3\n/faillate overloaded 1\n/words 2"
+#: Says some words of an answer, slowly enough to be read before the provider fails, once.
+CUT_OFF = "/words 4 100\n/faillate overloaded 1\n/words 2"
 
 
 def wording(answer: Answer) -> list[str]:
