@@ -98,7 +98,7 @@ def test_the_same_message_sent_twice_at_once_is_one(
     guarded: bool, no_locks: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = make_session()
-    meet(monkeypatch, submitting, "do_live_turn")
+    meet(monkeypatch, submitting, "_in_the_way")
     if not guarded:
         no_locks()
     results = race(*[lambda: accept(session, "once", client_id="c1")] * 2)
