@@ -196,10 +196,7 @@ def hold_message(session: Session) -> Message:
     return held
 
 
-async def test_agents_do_not_keep_each_other_busy_for_ever(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = 3
-    assert few < ENDS_IN_A_ROW
-    monkeypatch.setattr(children, "ENDS_IN_A_ROW", few)
+async def test_agents_do_not_keep_each_other_busy_for_ever(crew: Crew) -> None:
     session, child = await ended_behind_its_back(crew)
     turn = await db(turn_of, child)
 
@@ -209,12 +206,12 @@ async def test_agents_do_not_keep_each_other_busy_for_ever(crew: Crew, monkeypat
         Message.objects.filter(client_id=f"ended:{turn.pk}").update(client_id=f"ended:{uuid.uuid4()}")
         return tell_parent(turn.pk)
 
-    for number in range(few):
+    for number in range(ENDS_IN_A_ROW):
         assert await db(again, number)
         await all_ended(crew)
-    assert not await db(again, few)
+    assert not await db(again, ENDS_IN_A_ROW)
     await crew.say("go on", session)
-    assert await db(again, few + 1)
+    assert await db(again, ENDS_IN_A_ROW + 1)
 
 
 def test_two_sweeps_tell_once(between: Between, monkeypatch: pytest.MonkeyPatch) -> None:
