@@ -36,16 +36,36 @@ def _begin_in_any_state(batch: Any, *, turn_id: uuid.UUID, fence: int, call_id: 
 async def test_a_call_begins_once_however_often_it_is_tried(
     crew: Crew, people: People, monkeypatch: pytest.MonkeyPatch, guarded: bool, times: int
 ) -> None:
-    """Two runs of a step at once, both with the call as it was when a person had approved it."""
+    """Two runs of a step at once, both with the call as it was when a person had approved it.
+
+    The second comes when the first has written, and the first does not go on before the second is through.
+    """
     await crew.hire()
     turn, action = await people.ask(note("hello"))
     run_calls: Callable[..., Any] = loop.run_calls
+    write: Callable[..., Any] = DemoNote.run
+    wrote, tried = asyncio.Event(), asyncio.Event()
+
+    async def write_and_wait(*arguments: Any, **named: Any) -> Any:
+        first, output = not wrote.is_set(), await write(*arguments, **named)
+        wrote.set()
+        if first:
+            await tried.wait()
+        return output
+
+    async def run_again(*arguments: Any) -> Any:
+        await wrote.wait()
+        try:
+            return await run_calls(*arguments)
+        finally:
+            tried.set()
 
     async def run_twice(*arguments: Any) -> Any:
         monkeypatch.setattr(loop, "run_calls", run_calls)
-        both = await asyncio.gather(run_calls(*arguments), run_calls(*arguments), return_exceptions=True)
+        both = await asyncio.gather(run_calls(*arguments), run_again(*arguments), return_exceptions=True)
         raise next(result for result in both if isinstance(result, StaleTurn))
 
+    monkeypatch.setattr(DemoNote, "run", write_and_wait)
     monkeypatch.setattr(loop, "run_calls", run_twice)
     if not guarded:
         monkeypatch.setattr(agent_calls, "begin_call", _begin_in_any_state)
