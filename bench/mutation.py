@@ -2,12 +2,13 @@
 
 Each mutant runs in a fork of a process that has everything loaded. The code of one function is replaced there, and
 the tests that enter this function run until one fails, those first that noticed others of its file. What
-the first minute of tests does not notice is tried on all of them, after everything else. What none notices is a
-survivor: it is printed, and written to ``bench/results/mutation.json`` as soon as its file is through. A run that
-was broken off goes on there: a file that is as it was is not tried again, unless it is named.
+the first seconds of tests do not notice is tried on all of them at the end, some mutants of different functions
+broken at once: a test that fails then is tried on each of them alone. What none notices is a survivor. All of it
+is written to ``bench/results/mutation.json``, file by file. A run that was broken off goes on there: a file that
+is as it was is not tried again, unless it is named.
 
-A test that fails on a mutant is run once more on what is not broken: on a busy machine one may fail by itself, and
-then it says nothing of the mutant.
+A test that fails on a mutant is run once more on what is not broken, the first times that it does: on a busy
+machine one may fail by itself, and then it says nothing of the mutant.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import argparse
 import hashlib
 import importlib
 import json
-import math
 import os
 import random
 import signal
@@ -38,17 +38,22 @@ TESTS = (
     "tests/events",
     "tests/agent",
     "tests/approvals",
-    "tests/api/test_asides.py",
-    "tests/api/test_aside_limits.py",
+    "tests/children",
+    "tests/api",
 )
 #: Seconds of tests, as they take when nothing is broken, on which each mutant is tried first.
-FIRST_SECONDS = 60.0
+FIRST_SECONDS = 5.0
+#: Mutants that are broken at once on all tests, once the first ones have noticed none of them.
+TOGETHER = 32
 RESULT = ROOT / "bench" / "results" / "mutation.json"
 #: A test hangs that takes so many seconds longer than ten times what it takes when nothing is broken.
 PATIENCE = 20
-OUTCOMES = ("noticed", "survived", "untested")
+OUTCOMES = ("noticed", "survived", "untested", "unsure")
 #: How many mutants of a file each test has noticed, in this process.
 _NOTICED_BY: dict[str, Counter[str]] = {}
+#: How often each test that failed on a mutant passed on what is not broken; one that did so often is believed.
+_STEADY: Counter[str] = Counter()
+_BELIEVED = 3
 _FAILED = 1  # pytest's exit code
 _NOT_BROKEN = 99  # not one of pytest's
 
@@ -171,37 +176,92 @@ def try_out(loaded: Loaded, mutant: Mutant, entered: dict[str, dict[str, float]]
 
     Untested is one that no test enters. ``unsure`` is a survivor for which there are more tests.
     """
-    name = f"{ROOT / mutant.file}:"
-    tests = entered.get(f"{name}{mutant.function}", {})
-    if mutant.built_once:  # then by the tests of the whole file
-        every = [found for function, found in entered.items() if function.startswith(name)]
-        tests = {test: seconds for found in every for test, seconds in found.items()}
+    tests = _tests_of(mutant, entered)
     if not tests:
         return "untested"
     noticed_by = _NOTICED_BY.setdefault(mutant.file, Counter())
     wanted = _first(tests, _breadth(entered), noticed_by, seconds)
     survived = "survived" if len(wanted) == len(tests) else "unsure"
     while wanted:
-        code, last = _try_on(loaded, {test: tests[test] for test in wanted}, mutant)
+        code, last = _try_on(loaded, {test: tests[test] for test in wanted}, [mutant])
         if code == 0:
             break
         if code == _NOT_BROKEN:
             return "untested"
-        if _try_on(loaded, {last: tests[last]}, None)[0] == 0:
+        if _passes_whole(loaded, {last: tests[last]}):
             noticed_by[last] += 1
             return "noticed"
         wanted = wanted[wanted.index(last) + 1 :]  # it fails on what is whole, too
     return survived
 
 
-def _try_on(loaded: Loaded, tests: dict[str, float], mutant: Mutant | None) -> tuple[int, str]:
-    """Run tests in a fork where the mutant, if any, is broken; return the exit code and the last test begun."""
+def try_together(
+    loaded: Loaded, mutants: Sequence[Mutant], entered: dict[str, dict[str, float]]
+) -> dict[Mutant, str]:
+    """Run all tests of some mutants, each of another function, with all broken; return what became of each.
+
+    A test that fails then, and passes on what is whole, is tried on each of them alone; those that it notices are
+    mended for the tests that follow.
+    """
+    tests = {test: seconds for each in mutants for test, seconds in _tests_of(each, entered).items()}
+    wanted, left = sorted(tests), list(mutants)
+    while wanted and left:
+        code, last = _try_on(loaded, {test: tests[test] for test in wanted}, left)
+        if code == 0:
+            break
+        wanted, only = wanted[wanted.index(last) + 1 :], {last: tests[last]}
+        if _passes_whole(loaded, only):
+            suspects = [each for each in left if last in _tests_of(each, entered)]
+            noticed = [each for each in suspects if _try_on(loaded, only, [each])[0] != 0]
+            left = [each for each in left if each not in noticed]
+    return {each: "survived" if each in left else "noticed" for each in mutants}
+
+
+def _passes_whole(loaded: Loaded, test: dict[str, float]) -> bool:
+    """Whether a test that failed passes on what is not broken."""
+    [name] = test
+    if _STEADY[name] < _BELIEVED:
+        if _try_on(loaded, test, [])[0] != 0:
+            return False
+        _STEADY[name] += 1
+    return True
+
+
+def _tests_of(mutant: Mutant, entered: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return the tests that may notice a mutant, with the seconds each takes."""
+    name = f"{ROOT / mutant.file}:"
+    if not mutant.built_once:
+        return entered.get(f"{name}{mutant.function}", {})
+    every = [found for function, found in entered.items() if function.startswith(name)]
+    return {test: seconds for found in every for test, seconds in found.items()}
+
+
+def _groups(mutants: Sequence[Mutant]) -> list[list[Mutant]]:
+    """Return mutants in groups that are broken at once, no two of one function."""
+    groups: list[list[Mutant]] = []
+    for mutant in mutants:
+        place = (mutant.file, mutant.function)
+        fits = (
+            group
+            for group in groups
+            if len(group) < TOGETHER and place not in {(each.file, each.function) for each in group}
+        )
+        group = next(fits, None)
+        if group is None:
+            groups.append([mutant])
+        else:
+            group.append(mutant)
+    return groups
+
+
+def _try_on(loaded: Loaded, tests: dict[str, float], mutants: Sequence[Mutant]) -> tuple[int, str]:
+    """Run tests in a fork where these mutants are broken; return the exit code and the last test begun."""
     with tempfile.TemporaryDirectory() as folder:
         begun = Path(folder, "begun")
 
         def work() -> int:
             try:
-                if mutant:
+                for mutant in mutants:
                     apply(mutant)
             except LookupError:
                 return _NOT_BROKEN
@@ -230,35 +290,23 @@ def _first(tests: dict[str, float], breadth: Counter[str], noticed_by: Counter[s
     return wanted
 
 
-def try_all(
-    loaded: Loaded, mutants: Sequence[Mutant], entered: dict[str, dict[str, float]], *, seconds: float, jobs: int
-) -> dict[Mutant, str]:
-    """Try out mutants, some at once; return what became of each. What was not noticed is printed at once."""
+def _share(work: Callable[[Any], dict[Mutant, str]], tasks: Sequence[Any], jobs: int) -> dict[Mutant, str]:
+    """Do tasks in forks, so many at once; return what they found. A fork keeps to its own share of them."""
     with tempfile.TemporaryDirectory() as folder:
         children = []
         for job in range(jobs):
             child = os.fork()
             if child == 0:
                 try:
-                    outcomes = [_try_aloud(loaded, mutant, entered, seconds) for mutant in mutants[job::jobs]]
-                    Path(folder, str(job)).write_text(json.dumps(outcomes))
+                    found = [entry for task in tasks[job::jobs] for entry in work(task).items()]
+                    Path(folder, str(job)).write_text(json.dumps([(asdict(each), what) for each, what in found]))
                 finally:
                     os._exit(0)
             children.append(child)
         for child in children:
             os.waitpid(child, 0)
-        found: dict[Mutant, str] = {}
-        for job in range(jobs):
-            outcomes = json.loads(Path(folder, str(job)).read_text())
-            found |= dict(zip(mutants[job::jobs], outcomes, strict=True))
-        return found
-
-
-def _try_aloud(loaded: Loaded, mutant: Mutant, entered: dict[str, dict[str, float]], seconds: float) -> str:
-    outcome = try_out(loaded, mutant, entered, seconds=seconds)
-    if outcome != "noticed":
-        print(f"{outcome}: {mutant.file}:{mutant.line} {mutant.function}: {mutant.what}", flush=True)
-    return outcome
+        told = [json.loads(Path(folder, str(job)).read_text()) for job in range(jobs)]
+        return {Mutant(**each): what for found in told for each, what in found}
 
 
 def main() -> None:
@@ -279,8 +327,7 @@ def main() -> None:
     paths = [found for target in args.targets for found in _files(ROOT / target)]
     files = [str(path.relative_to(ROOT)) for path in paths]
     if args.targets == TARGETS and not args.sample:
-        known = _stored()
-        files = [file for file in files if known.get(file, {}).get("digest") != _digest(file)]
+        files = [file for file in files if not _is_known(file) or _stored()[file]["unsure"]]
     for file in files:
         importlib.import_module(file.removesuffix(".py").replace("/", "."))  # a fork breaks what is loaded
     mutants = [mutant for file in files for mutant in mutants_of(file)]
@@ -294,14 +341,48 @@ def main() -> None:
 
 def _try_and_tell(loaded: Loaded, mutants: Sequence[Mutant], args: argparse.Namespace) -> None:
     entered = record(loaded, {str(ROOT / mutant.file) for mutant in mutants}, args.jobs)
+    keep = args.targets == TARGETS and not args.sample
+    found: dict[str, dict[Mutant, str]] = {}
     for file in dict.fromkeys(mutant.file for mutant in mutants):
         here = [mutant for mutant in mutants if mutant.file == file]
-        found = try_all(loaded, here, entered, seconds=args.first, jobs=args.jobs)
-        unsure = [mutant for mutant in here if found[mutant] == "unsure"]
-        found |= try_all(loaded, unsure, entered, seconds=math.inf, jobs=args.jobs)
-        print(file, dict(Counter(found.values())), flush=True)
+        found[file] = (
+            _outcomes_kept(here) if keep and _is_known(file) else _first_look(loaded, here, entered, args)
+        )
+        print(file, dict(Counter(found[file].values())), flush=True)
         if not args.sample:
-            _store(file, found)
+            _store(file, found[file])
+    unsure = [mutant for outcomes in found.values() for mutant, what in outcomes.items() if what == "unsure"]
+    groups = _groups(unsure)
+    for some in (groups[first : first + args.jobs] for first in range(0, len(groups), args.jobs)):
+        for mutant, what in _share(partial(_together_aloud, loaded, entered), some, args.jobs).items():
+            found[mutant.file][mutant] = what
+        for file in {mutant.file for group in some for mutant in group}:
+            if not args.sample:
+                _store(file, found[file])
+    print("in all", dict(Counter(what for outcomes in found.values() for what in outcomes.values())), flush=True)
+
+
+def _first_look(
+    loaded: Loaded, mutants: Sequence[Mutant], entered: dict[str, dict[str, float]], args: argparse.Namespace
+) -> dict[Mutant, str]:
+    def look(mutant: Mutant) -> dict[Mutant, str]:
+        return _aloud({mutant: try_out(loaded, mutant, entered, seconds=args.first)})
+
+    return _share(look, mutants, args.jobs)
+
+
+def _together_aloud(
+    loaded: Loaded, entered: dict[str, dict[str, float]], mutants: Sequence[Mutant]
+) -> dict[Mutant, str]:
+    return _aloud(try_together(loaded, mutants, entered))
+
+
+def _aloud(found: dict[Mutant, str]) -> dict[Mutant, str]:
+    """Print what was not noticed, at once."""
+    for mutant, what in found.items():
+        if what != "noticed":
+            print(f"{what}: {mutant.file}:{mutant.line} {mutant.function}: {mutant.what}", flush=True)
+    return found
 
 
 def _store(file: str, found: dict[Mutant, str]) -> None:
@@ -312,6 +393,18 @@ def _store(file: str, found: dict[Mutant, str]) -> None:
     kept["noticed"] = len(kept["noticed"])
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps({**_stored(), file: kept}, indent=1, sort_keys=True) + "\n")
+
+
+def _is_known(file: str) -> bool:
+    """Whether a run before this one has looked at the file as it is now."""
+    return bool(_stored().get(file, {}).get("digest") == _digest(file))
+
+
+def _outcomes_kept(mutants: Sequence[Mutant]) -> dict[Mutant, str]:
+    """Return what became of all mutants of a file in the run that was broken off."""
+    kept = _stored()[mutants[0].file]
+    what = {place["number"]: name for name in OUTCOMES[1:] for place in kept[name]}
+    return {mutant: what.get(mutant.number, "noticed") for mutant in mutants}
 
 
 def _stored() -> dict[str, Any]:
