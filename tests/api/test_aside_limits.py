@@ -258,6 +258,13 @@ async def test_a_call_that_is_recorded_again_counts_once(user: User, session: Se
     assert await db(UsageRecord.objects.filter(aside=aside).count) == 2
 
 
+async def test_a_call_counts_whatever_another_side_question_has_used(user: User, session: Session) -> None:
+    await db(record, user, session.id)
+    await db(delete_session, user=user, session_id=session.id)
+    await db(record, user, session.id)
+    assert await db(UsageRecord.objects.filter(user=user, step=1).count) == 2
+
+
 def record(user: User, session_id: uuid.UUID, **over: Any) -> None:
     """Record a call of a side question."""
     values = {"aside": uuid.uuid4(), "call": 1, "usage": Usage(1, 2), "cost": Cost(3, "provider"), **over}

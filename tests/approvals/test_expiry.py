@@ -13,9 +13,10 @@ from approvals.decisions import Wish
 from approvals.models import Action, AuditEntry
 from common.errors import Conflict
 from copilot import sweep as sweeping
-from copilot.models import Message, Turn, TurnEvent
+from copilot.models import Message, ToolCall, Turn, TurnEvent
 from copilot.objects import turn_object
 from copilot.turns.answered import BEST_JUDGEMENT
+from copilot.turns.progress import CallOutcome, begin_call, settle_call
 from copilot.turns.sessions import create_session
 from copilot.turns.submit import deliver_queued
 from tests.approvals.waiting import (
@@ -28,6 +29,7 @@ from tests.approvals.waiting import (
     overdue,
     pause_again,
     run_open_calls,
+    step_of,
     submit,
     turn_of,
     waiting,
@@ -212,6 +214,22 @@ def test_a_question_with_a_time_limit_lets_the_turn_go_on(notice: Callable[[Acti
     assert Action.objects.get(pk=action.pk).status == "expired"
     hold(turn).answer("I chose.")
     assert turn_of(action).status == "completed"
+
+
+def test_a_question_that_expires_leaves_the_results_of_other_calls_as_they_are() -> None:
+    holder = make_running()
+    step_of(holder, ("current_time", {}), ("ask_user", {"question": "Which one?", "timeout_seconds": 30}))
+    time = calls_of(holder.turn)[0]
+    holder.write(begin_call, call_id=time.pk)
+    holder.write(settle_call, call_id=time.pk, outcome=CallOutcome(ToolCall.State.DONE, output="noon"))
+    action = pause_again(holder)
+    overdue(action)
+    by_sweep(action)
+    assert turn_of(action).status == "queued"
+    assert [(call.state, call.output) for call in calls_of(holder.turn)] == [
+        ("done", "noon"),
+        ("done", BEST_JUDGEMENT),
+    ]
 
 
 @pytest.mark.parametrize("notice", [by_sweep, by_a_late_answer])

@@ -15,6 +15,7 @@ from django.urls import reverse
 from approvals.actions import cancel, expire
 from approvals.models import Action, AuditEntry
 from approvals.rules import remember, revoke
+from approvals.selectors import titles_of
 from common.db import db_now
 from copilot.models import Session, User
 from copilot.turns.sessions import delete_session
@@ -85,6 +86,11 @@ def test_a_decision_says_who_what_where_and_with_which_arguments(api: Api, user:
     for shown in ("approved with changes demo_note", "Politely.", '"text": "hello"', '"text": "goodbye"'):
         assert shown in page
     assert "by ada on the web · Spring release" in page
+
+
+def test_titles_are_read_of_those_sessions_only_that_are_named(user: User, session: Session) -> None:
+    make_session(user, title="Not asked for")
+    assert titles_of(user, [session.pk, None]) == {session.pk: "Spring release"}
 
 
 def test_each_call_of_a_batch_has_its_entry(api: Api, session: Session) -> None:

@@ -65,6 +65,9 @@ def test_an_action_that_cannot_be_read_ends_its_turn_and_nothing_runs(damage: An
     assert refused.value.error_code == "stale"
     turn = turn_of(action)
     assert (turn.status, turn.outcome, terminal_events(turn)) == ("failed", "unknown", ["error"])
+    error = turn.public_error()
+    assert error is not None
+    assert (error["retryable"], error["hint"]) == (True, "Send the message again.")
     assert [(call.state, call.sealed) for call in calls_of(turn)] == [("cancelled", "")]
     assert Action.objects.get(pk=action.pk).status == "cancelled"
     assert not AuditEntry.objects.filter(event="decided").exists()
