@@ -223,6 +223,7 @@ def test_another_answer_is_asked_for_once(session: Session) -> None:
     result = again(session, client_id="r")
     repeated = again(session, client_id="r")
     assert (repeated.repeated, repeated.turn, repeated.message) == (True, result.turn, result.message)
+    assert repeated.branched is True
     stop(session)
     assert again(session, client_id="r").turn == result.turn, "also when it said nothing"
     for act in (

@@ -6,6 +6,8 @@ import uuid
 
 import pytest
 
+from copilot.agent.kept import kept
+from copilot.events.fold import HIDDEN
 from copilot.models import Step, ToolCall
 from copilot.turns.progress import FinishedStep, PlannedCall, commit_step
 from tests.factories import make_running
@@ -27,3 +29,17 @@ def test_calls_stand_in_the_step_with_the_arguments_that_are_shown() -> None:
     assert first["arguments"] == {"text": "one"}
     assert second["arguments"] == ToolCall.objects.get(turn=holder.turn, position=1).arguments
     assert SECRET[4:] not in str(second)
+
+
+def test_exact_words_are_forgotten_at_the_end_of_their_turn_and_of_no_other() -> None:
+    shown = f"The key is {HIDDEN}token⟧."
+    said = [kept({"type": "text", "text": f"The key is {SECRET}."}, shown)]
+    ended, other = make_running(), make_running()
+    for holder in (ended, other):
+        holder.begin()
+        holder.say(shown)
+        holder.write(commit_step, step=FinishedStep(1, "stop", said))
+    ended.finish()
+    assert Step.objects.get(turn=ended.turn).content == [{"type": "text", "text": shown}]
+    assert Step.objects.get(turn=other.turn).content == said
+    assert "sealed" in said[0]
