@@ -74,6 +74,10 @@ def test_the_same_client_id_returns_the_same_session(api: Api, other_api: Api) -
     assert Session.objects.count() == 2
 
 
+def test_another_client_id_returns_another_session(api: Api) -> None:
+    assert len({api.post("sessions", {"client_id": each}).json()["id"] for each in ("c1", "c2")}) == 2
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_at_once_with_the_same_client_id_get_the_same_session(user: User) -> None:
     barrier = threading.Barrier(4)

@@ -16,7 +16,7 @@ from copilot.models import Message, Session, Turn, TurnEvent, User
 from copilot.sweep import sweep
 from copilot.turns import sessions
 from copilot.turns.finish import failed, finish_held
-from copilot.turns.sessions import delete_session, forget_deleted_turn
+from copilot.turns.sessions import delete_expired_session, delete_session, forget_deleted_turn
 from copilot.workspaces import workspace_of
 from tests.factories import accept, backdate, fresh, make_running, make_session, make_turn
 from tests.turns.racing import Between, guarded, race
@@ -215,3 +215,14 @@ def test_a_folder_that_cannot_be_removed_does_not_keep_the_session(
     assert not exists(session)
     assert "workspace not removed" in caplog.text
     folder.unlink()
+
+
+def test_one_that_is_used_again_stays_whatever_else_is_due(session: Session) -> None:
+    """The sweep found both; one got a message before its turn came."""
+    due, used = make_session(temporary=True), session
+    for each in (due, used):
+        age(each, 2 * DAY)
+    make_turn(used)
+    assert delete_expired_session(used.pk, DAY.total_seconds()) is False
+    assert exists(used)
+    assert delete_expired_session(due.pk, DAY.total_seconds()) is True
