@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import gc
 import types
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -147,19 +147,30 @@ def _replace(tree: ast.Module, file: str, *, only: str = "") -> int:
     """Give the functions of a file, or one of them, the code of ``tree``; return how many got it."""
     found = list(_codes(compile(ast.fix_missing_locations(tree), file, "exec")))
     alike = Counter(code.co_qualname for code in found)  # lambdas, a property and its setter
-    codes = {code.co_qualname: code for code in found if alike[code.co_qualname] == 1}
     replaced = 0
-    gc.unfreeze()  # what a server spares its collector is not listed
-    for function in gc.get_objects():
-        if not isinstance(function, types.FunctionType):
+    for code in found:
+        if alike[code.co_qualname] != 1 or only not in ("", code.co_qualname):
             continue
-        name = function.__code__.co_qualname
-        if function.__code__.co_filename == file and name in codes and only in ("", name):
-            code = codes[name]
+        for function in find_functions()[file].get(code.co_qualname, ()):
             if code.co_freevars == function.__code__.co_freevars:
                 function.__code__ = code
                 replaced += 1
     return replaced
+
+
+@cache
+def find_functions() -> defaultdict[str, dict[str, list[types.FunctionType]]]:
+    """Return the functions that this process holds, by file and name.
+
+    Looks through all there is, which takes longer than most tests: forks know what their parent has found.
+    """
+    gc.unfreeze()  # what a server spares its collector is not listed
+    found: defaultdict[str, dict[str, list[types.FunctionType]]] = defaultdict(dict)
+    for function in gc.get_objects():
+        if isinstance(function, types.FunctionType):
+            code = function.__code__
+            found[code.co_filename].setdefault(code.co_qualname, []).append(function)
+    return found
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:

@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.mutants import ENTERED, ROOT, Mutant, apply, mutants_of, note_entries
+from bench.mutants import ENTERED, ROOT, Mutant, apply, find_functions, mutants_of, note_entries
 
 TARGETS = ("copilot/turns", "copilot/events", "approvals")
 TESTS = (
@@ -42,9 +42,9 @@ TESTS = (
     "tests/api",
 )
 #: Seconds of tests, as they take when nothing is broken, on which each mutant is tried first.
-FIRST_SECONDS = 5.0
+FIRST_SECONDS = 3.0
 #: Mutants that are broken at once on all tests, once the first ones have noticed none of them.
-TOGETHER = 32
+TOGETHER = 64
 RESULT = ROOT / "bench" / "results" / "mutation.json"
 #: A test hangs that takes so many seconds longer than ten times what it takes when nothing is broken.
 PATIENCE = 20
@@ -212,9 +212,19 @@ def try_together(
         wanted, only = wanted[wanted.index(last) + 1 :], {last: tests[last]}
         if _passes_whole(loaded, only):
             suspects = [each for each in left if last in _tests_of(each, entered)]
-            noticed = [each for each in suspects if _try_on(loaded, only, [each])[0] != 0]
+            noticed = _guilty(loaded, only, suspects)
             left = [each for each in left if each not in noticed]
     return {each: "survived" if each in left else "noticed" for each in mutants}
+
+
+def _guilty(loaded: Loaded, test: dict[str, float], suspects: Sequence[Mutant]) -> list[Mutant]:
+    """Return which of these mutants a test notices by themselves, half by half."""
+    if not suspects or _try_on(loaded, test, suspects)[0] == 0:
+        return []
+    if len(suspects) == 1:
+        return list(suspects)
+    middle = len(suspects) // 2
+    return _guilty(loaded, test, suspects[:middle]) + _guilty(loaded, test, suspects[middle:])
 
 
 def _passes_whole(loaded: Loaded, test: dict[str, float]) -> bool:
@@ -340,6 +350,7 @@ def main() -> None:
 
 
 def _try_and_tell(loaded: Loaded, mutants: Sequence[Mutant], args: argparse.Namespace) -> None:
+    find_functions()
     entered = record(loaded, {str(ROOT / mutant.file) for mutant in mutants}, args.jobs)
     keep = args.targets == TARGETS and not args.sample
     found: dict[str, dict[Mutant, str]] = {}
