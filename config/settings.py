@@ -32,6 +32,8 @@ SECRET_KEY_MISSING = not SECRET_KEY
 if SECRET_KEY_MISSING:
     SECRET_KEY = "insecure-" + "0" * 50  # lets commands such as `check` say what is wrong
 
+#: Former keys: what was signed and sealed with them is still read.
+SECRET_KEY_FALLBACKS = env.names("SECRET_KEY_FALLBACKS")
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.number("PORT", 8000)
 BASE_URL = env.text("BASE_URL").rstrip("/")
