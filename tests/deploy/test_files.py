@@ -13,9 +13,12 @@ from celery.bin.worker import worker
 from django.core.management import get_commands
 from uvicorn.main import main as uvicorn
 
+from copilot.files import SIZE_MAX
 from tests.deploy.files import DEPLOY, PROGRAMS, ROOT, command, compose, filled, unit, variables, words
 
 UNITS = sorted(path.name for path in DEPLOY.glob("*.service"))
+#: Those of the server itself; a bot is an outside program.
+SERVER_UNITS = [name for name in UNITS if not name.startswith("holdfast-bot")]
 OWN = {name: service for name, service in compose()["services"].items() if service["image"] == "holdfast"}
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 PACKAGES = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"])
@@ -140,16 +143,23 @@ def test_a_worker_has_the_time_that_it_needs() -> None:
 
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_starts_what_exists(name: str) -> None:
-    program, *rest = command(name)
+    program, *rest = command(name, instance="telegram")
     assert program.startswith(PROGRAMS)
     check_command([program.removeprefix(PROGRAMS), *rest])
     found = unit(name)
-    assert found["EnvironmentFile"] == ["/etc/holdfast.env"]
     assert found["WorkingDirectory"] == ["/opt/holdfast"]
+    assert found["NoNewPrivileges"] == ["yes"]
+
+
+@pytest.mark.parametrize("name", SERVER_UNITS)
+def test_a_unit_reads_and_writes_what_the_page_makes(name: str) -> None:
+    found = unit(name)
+    assert found["EnvironmentFile"] == ["/etc/holdfast.env"]
     assert found["ReadWritePaths"] == [filled()["DATA_DIR"]]
+    assert found["User"] == ["holdfast"]
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", SERVER_UNITS)
 def test_a_unit_leaves_bubblewrap_its_namespaces(name: str) -> None:
     forbidden = {
         "MemoryDenyWriteExecute",
@@ -161,7 +171,13 @@ def test_a_unit_leaves_bubblewrap_its_namespaces(name: str) -> None:
         "SystemCallFilter",
     }
     assert not forbidden & unit(name).keys()
-    assert unit(name)["NoNewPrivileges"] == ["yes"]
+
+
+def test_a_bot_is_given_no_key_of_the_server() -> None:
+    found = unit("holdfast-bot@.service")
+    assert found["EnvironmentFile"] == ["/etc/holdfast-bots.env"]
+    assert found["DynamicUser"] == ["yes"]
+    assert found["Environment"] == [f"DATA_DIR=/var/lib/{found['StateDirectory'][0]}"]
 
 
 def test_web_processes_are_started_alike_everywhere() -> None:
@@ -175,6 +191,11 @@ def test_web_processes_are_started_alike_everywhere() -> None:
     page = (ROOT / "docs" / "deploy.md").read_text().replace("\\\n", " ")
     [by_hand] = re.findall(r"^uvicorn config\.asgi:application.*$", page, re.MULTILINE)
     assert options(command("holdfast-web.service")) == options(json.loads(image)) == options(by_hand.split())
+
+
+def test_the_proxy_of_the_page_lets_the_largest_upload_through() -> None:
+    [size] = re.findall(r"client_max_body_size (\d+)m;", (ROOT / "docs" / "deploy.md").read_text())
+    assert int(size) * 1024 * 1024 == SIZE_MAX + 1024 * 1024  # what a form puts around it, as in config/asgi.py
 
 
 # --- settings -------------------------------------------------------------------------------
