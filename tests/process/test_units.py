@@ -27,9 +27,9 @@ class UnitStack(ScaledStack):
     """Processes started as the units start them, with the settings of ``holdfast.env.example``."""
 
     def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir, filled())
+        super().__init__(data_dir)
         # systemd gives each unit a /tmp of its own.
-        self.env |= {"DATA_DIR": str(data_dir), "TMPDIR": str(self.folder)}
+        self.env |= {**filled(), "DATA_DIR": str(data_dir), "TMPDIR": str(self.folder)}
 
     def start_unit(self, name: str, port: int = 0) -> Process:
         """Start what a unit starts, on a free port where it is a web process."""
