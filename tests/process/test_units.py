@@ -89,4 +89,3 @@ async def test_the_units_lead_from_an_empty_database_to_an_answer(data_dir: Path
             assert code == 0, process.output()
             assert seconds < float(unit(name)["TimeoutStopSec"][0])
         await asyncio.to_thread(stack.check_invariants)
-        assert stack.query("SELECT count(*) FROM copilot_worker") == [(0,)]
