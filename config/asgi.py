@@ -8,8 +8,10 @@ from typing import Any
 
 from django.core.asgi import get_asgi_application
 
+from config.refusal import finally_refused
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-http = get_asgi_application()  # before anything that imports models
+http = finally_refused(get_asgi_application)  # before anything that imports models
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
@@ -25,8 +27,8 @@ from config.startup import require_secret_key  # noqa: E402
 from copilot.events import publish  # noqa: E402
 from copilot.files import SIZE_MAX  # noqa: E402
 
-require_secret_key()
-require_sound_settings([TAG])
+finally_refused(require_secret_key)
+finally_refused(lambda: require_sound_settings([TAG]))
 hide_tokens_of_servers()
 
 

@@ -37,16 +37,22 @@ def _start_worker(**_: Any) -> None:
     from common.checks import TAG
     from common.garbage import spare_what_is_loaded
     from config.checks import require_sound_settings
-    from config.startup import require_secret_key
+    from config.startup import require_database, require_redis, require_secret_key
     from copilot import worker
 
     if worker.current() is not None:
         return  # ``manage.py up`` works on the server's own loop
     require_secret_key()
+    require_redis()
     require_sound_settings([TAG])
+    require_database()
     thread = worker.LoopThread()
     here = worker.Worker(thread.loop, slots=settings.WORKER_TURNS)
-    here.start()
+    try:
+        here.start()
+    except Exception as error:
+        # Celery would only log it, and keep a process that takes messages and runs nothing.
+        raise SystemExit(f"The worker cannot start: {error!r}") from error
     worker.set_current(here)
     spare_what_is_loaded()
 

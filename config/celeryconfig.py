@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from django.conf import settings
 
 broker_url = settings.REDIS_URL or "memory://localhost/"
@@ -14,6 +16,8 @@ else:
         "socket_connect_timeout": 2,
         "max_retries": 0,
     }
+    if settings.REDIS_URL.startswith("rediss://"):
+        broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # Redis may be away for as long as it likes
 task_publish_retry = False

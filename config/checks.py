@@ -65,6 +65,21 @@ def check_debug(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+@register(TAG)
+def check_redirect(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Who is sent to https arrives there."""
+    if settings.BASE_URL.startswith("https://") or not settings.SECURE_SSL_REDIRECT:
+        return []
+    return [
+        Error(
+            "SSL_REDIRECT is on, but BASE_URL is no https address: X-Forwarded-Proto is not believed, and every "
+            "request would be sent to https for ever.",
+            hint="Set BASE_URL to the public https:// address, or SSL_REDIRECT=false.",
+            id="holdfast.E020",
+        )
+    ]
+
+
 def require_sound_settings(tags: Sequence[str] | None = None) -> None:
     """Stop the start when a system check fails, with a line for each problem; log warnings.
 

@@ -98,4 +98,13 @@ class Reader:
             raise BadSetting(name, "expected a URL such as postgres://user:password@host/name.") from error
         if settings.get("ENGINE") not in ("django.db.backends.sqlite3", "django.db.backends.postgresql"):
             raise BadSetting(name, "only sqlite:// and postgres:// are supported.")
+        if not settings.get("NAME"):
+            raise BadSetting(name, "names no database. Expected a URL such as postgres://user:password@host/name.")
         return settings
+
+    def redis(self, name: str) -> str:
+        """A URL of a Redis, over TLS with ``rediss://``; empty when unset."""
+        url = self.text(name)
+        if url and not url.startswith(("redis://", "rediss://")):
+            raise BadSetting(name, "expected a URL such as redis://host:6379/0, or rediss:// for TLS.")
+        return url

@@ -17,7 +17,7 @@ env = Reader()
 # --- where things are -----------------------------------------------------------------
 DATA_DIR = Path(env.text("DATA_DIR", str(ROOT / "var"))).expanduser().absolute()
 DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{DATA_DIR / 'holdfast.sqlite3'}")
-REDIS_URL = env.text("REDIS_URL")
+REDIS_URL = env.redis("REDIS_URL")
 #: One process serves, works and sweeps; broker and channel layer live in its memory.
 EMBEDDED = not REDIS_URL
 
@@ -32,6 +32,8 @@ SECRET_KEY_MISSING = not SECRET_KEY
 if SECRET_KEY_MISSING:
     SECRET_KEY = "insecure-" + "0" * 50  # lets commands such as `check` say what is wrong
 
+#: Former keys: what was signed and sealed with them is still read.
+SECRET_KEY_FALLBACKS = env.names("SECRET_KEY_FALLBACKS")
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.number("PORT", 8000)
 BASE_URL = env.text("BASE_URL").rstrip("/")
@@ -131,6 +133,13 @@ CSRF_COOKIE_NAME = "holdfast_csrf"
 if BASE_URL.startswith("https://"):
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+#: For how long browsers refuse to come over http at all; 0: they are not told to.
+SECURE_HSTS_SECONDS = env.number("HSTS_SECONDS", 0)
+#: Answer http with a redirect to https, but for what machines on this host ask.
+SECURE_SSL_REDIRECT = env.flag("SSL_REDIRECT", default=False)
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]
+# The other hosts of the domain, and lists that browsers come with, are for whoever owns the domain to decide.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 # --- pages ------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"

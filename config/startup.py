@@ -7,8 +7,12 @@ import secrets
 from pathlib import Path
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError
 
+from common.db import release_connections
 from config.env import BadSetting
+from copilot.diagnostics.doctor import connect_once
 
 
 def require_secret_key() -> None:
@@ -17,6 +21,25 @@ def require_secret_key() -> None:
         raise BadSetting(
             "SECRET_KEY", "is not set. Set the same long random value for every web and worker process."
         )
+
+
+def require_redis() -> None:
+    """Stop the start of a worker by itself when there is no broker from which it could hear of turns."""
+    if settings.EMBEDDED:
+        raise BadSetting("REDIS_URL", "is not set. A worker needs it; `manage.py up` is server and worker in one.")
+
+
+def require_database() -> None:
+    """Stop the start when the database does not let us in, or is not migrated. Takes two seconds at most."""
+    try:
+        connect_once()
+        get_user_model()._default_manager.exists()
+    except DatabaseError as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        mend = "Start it, correct DATABASE_URL, or run `manage.py migrate`."
+        raise BadSetting("DATABASE_URL", f"the database cannot be used ({reason}). {mend}") from error
+    finally:
+        release_connections()
 
 
 def prepare_data_dir(path: Path) -> None:

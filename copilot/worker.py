@@ -23,6 +23,7 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError
 
+from common.alive import report_alive
 from common.db import db, db_steady, release_connections
 from common.faults import reach
 from common.loops import new_event_loop
@@ -337,6 +338,8 @@ class Worker:
             if asked - self._pong > settings.TURN_LEASE_SECONDS:
                 logger.error("event loop does not answer", extra={"action": "loop_stuck"})
                 continue
+            if not settings.EMBEDDED:
+                report_alive()
             try:
                 self._renew()
             except Exception as error:  # noqa: BLE001 - whatever it is, a heart that stops loses every turn

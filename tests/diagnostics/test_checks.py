@@ -65,6 +65,7 @@ def test_the_settings_of_the_suite_are_sound() -> None:
         ({"EMBEDDED": False, "SECRET_KEY_MISSING": True, "ENGINE": POSTGRES}, "E004"),
         ({"EMBEDDED": False, "ENGINE": SQLITE}, "W001"),
         ({"DEBUG": True, "BASE_URL": "https://copilot.example"}, "W002"),
+        ({"SECURE_SSL_REDIRECT": True, "BASE_URL": "http://127.0.0.1:8000"}, "E020"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_mend(
@@ -87,6 +88,7 @@ def test_a_wrong_setting_is_named_with_its_mend(
         {"EMBEDDED": False, "ENGINE": POSTGRES},
         {"DEBUG": True, "BASE_URL": "http://127.0.0.1"},
         {"DEBUG": False, "BASE_URL": "https://copilot.example"},
+        {"SECURE_SSL_REDIRECT": True, "BASE_URL": "https://copilot.example"},
         {"COPILOT_PROVIDERS": {"groq": {"api": "openai", "base_url": "https://x"}}, "COPILOT_MODELS": ["groq/x"]},
     ],
 )

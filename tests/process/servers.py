@@ -281,8 +281,10 @@ class Databases:
     def __init__(self) -> None:
         self._template = ""
 
-    def create(self) -> str:
-        """Create a migrated database and return its name."""
+    def create(self, *, migrated: bool = True) -> str:
+        """Create a database and return its name."""
+        if not migrated:
+            return self._new("")
         if not self._template:
             self._template = self._new("")
             env = environment(

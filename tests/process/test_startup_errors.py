@@ -53,6 +53,8 @@ def listing(folder: Path) -> list[tuple[str, bytes]]:
         ("WORKER_TURNS", "0"),
         ("DATABASE_URL", "mysql://127.0.0.1/db"),
         ("DATABASE_URL", "nonsense"),
+        ("DATABASE_URL", "postgres://db.example.org"),
+        ("REDIS_URL", "redis.example.org:6379"),
         ("COPILOT_PROVIDERS", "{not json"),
         ("COPILOT_PROVIDERS", "[]"),
         ("COPILOT_DEFAULT_MODEL", "nobody/knows"),
@@ -78,6 +80,34 @@ def test_scaled_out_needs_a_secret_key(data_dir: Path, command: list[str]) -> No
 def test_scaled_out_names_bad_values_too(data_dir: Path, command: list[str]) -> None:
     settings = {**NOWHERE, **AS_ROOT, "SECRET_KEY": "x" * 50, "TURN_LEASE_SECONDS": "soon"}
     assert "TURN_LEASE_SECONDS" in refusal(command, DATA_DIR=str(data_dir), **settings)
+
+
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "REDIS_URL"])
+def test_a_worker_says_what_it_cannot_do_without(data_dir: Path, missing: str) -> None:
+    """Celery itself would log the error and keep a process that runs nothing."""
+    urls = {**NOWHERE, "REDIS_URL": ""} if missing == "REDIS_URL" else NOWHERE
+    assert refusal(WORKER, DATA_DIR=str(data_dir), SECRET_KEY="x" * 50, **urls, **AS_ROOT).startswith(missing)
+
+
+def test_a_migration_without_a_database_is_one_line(data_dir: Path) -> None:
+    line = refusal(["manage.py", "migrate"], DATA_DIR=str(data_dir), SECRET_KEY="x" * 50, **NOWHERE)
+    assert "DATABASE_URL: connection failed" in line
+
+
+def test_several_web_processes_refuse_once_and_for_all(data_dir: Path) -> None:
+    """Uvicorn starts a process again that ends with any other status, for ever."""
+    done = subprocess.run(
+        [sys.executable, *WEB, "--workers", "2"],
+        cwd=ROOT,
+        env=environment(DATA_DIR=str(data_dir), **NOWHERE),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    lines = done.stderr.splitlines()
+    assert 1 <= sum(line.startswith("SECRET_KEY: is not set.") for line in lines) <= 2, done.stderr
+    assert any("failed to start, stopping the parent process" in line for line in lines), done.stderr
 
 
 def test_a_data_directory_that_cannot_be_written(tmp_path: Path) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError
 
 from common.db import transact
 from common.errors import AppError
+from copilot.management.base import OperatorCommand
 from copilot.models import User
 from linking.keys import DEFAULT_SCOPES, checked_scopes, issue_key
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     """Print a new personal key, alone on the last line."""
 
     help = "Create the user if there is none of that name, and print a personal key (hf_…) on the last line."
