@@ -36,4 +36,8 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'operator entries',
             },
         ),
+        migrations.AddIndex(
+            model_name='turn',
+            index=models.Index(condition=models.Q(('finished_at__isnull', True), ('stop_requested_at__isnull', False)), fields=['stop_requested_at'], name='turn_to_stop'),
+        ),
     ]
