@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('copilot', '0020_bot_authors'),
+        ('copilot', '0021_diagnostics_indexes'),
     ]
 
     operations = [
