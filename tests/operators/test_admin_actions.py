@@ -102,9 +102,9 @@ def test_a_page_of_somebody_else_cannot_act_in_an_operators_name(operator: User)
 @pytest.mark.parametrize("action", ACTIONS)
 def test_it_says_what_it_costs_and_whom_and_does_nothing(admin: Client, action: str) -> None:
     someone = make_user("grace")
-    turns = [make_stuck(make_session(someone)), make_stuck(make_session(someone)), make_stuck()]
     ended = make_running(make_session(someone))
     ended.answer()
+    turns = [make_stuck(make_session(someone)), make_stuck(make_session(someone)), make_stuck()]
     before = list(Turn.objects.order_by("pk").values())
     page = choose(admin, action, *turns, ended)
     text = page.content.decode()
@@ -183,9 +183,9 @@ def test_all_that_match_are_more_than_the_page(
     admin: Client, action: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TurnAdmin, "list_per_page", 2)
+    ended = make_running()
+    ended.answer()
     turns = [make_stuck() for _ in range(5)]
-    done = make_running()
-    done.answer()
     asked = choose(admin, action, turns[0], query="?status__exact=queued", select_across="1")
     assert "not only those on the page" in asked.content.decode()
     assert "5 of 5." in confirm(admin, asked).content.decode()
