@@ -42,14 +42,14 @@ class TurnsBody(Body):
     all = Text(required=False, help_text="A category; all of its turns, however many, as they are right now.")
 
 
-class Outcome(serializers.Serializer[Any]):
+class ActedOn(serializers.Serializer[Any]):
     """What came of it."""
 
     affected = serializers.IntegerField(help_text="Turns that it was done to.")
     requested = serializers.IntegerField(help_text="Turns that it was wanted for.")
 
 
-_DONE = found(Outcome, {"affected": 2, "requested": 3})
+_DONE = found(ActedOn, {"affected": 2, "requested": 3})
 _REFUSED = ("invalid", "unknown_field", "not_allowed")
 _WISHES = [
     OpenApiExample("category", value={"all": "stuck_queued"}, request_only=True),
