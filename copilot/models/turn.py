@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from datetime import timedelta
 from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import DurationField, ExpressionWrapper, F, IntegerField, Q
 
 from common.db import db_now, seconds_ago
 from common.ids import new_id
@@ -14,6 +17,27 @@ from common.prepared import prepared
 
 LIVE = ("queued", "running", "requires_action")
 TERMINAL = ("completed", "failed", "cancelled")
+
+#: What must not be, by kind, as far as a turn's own row tells. The constraints exclude nearly all of it.
+IMPOSSIBLE = {
+    "unknown_status": ~Q(status__in=[*LIVE, *TERMINAL]),
+    "queued_with_start": Q(status="queued", fence=0, started_at__isnull=False),
+    "running_without_start": Q(Q(claimed_at__isnull=True) | Q(started_at__isnull=True), status="running"),
+    "running_without_worker": Q(Q(worker__isnull=True) | Q(heartbeat_at__isnull=True), status="running"),
+    "held_without_running": ~Q(status="running") & (Q(worker__isnull=False) | Q(heartbeat_at__isnull=False)),
+    "asking_without_waiting": ~Q(status="requires_action") & Q(action_id__isnull=False),
+    "ended_without_end": Q(
+        Q(finished_at__isnull=True) | Q(outcome__isnull=True) | Q(last_seq__isnull=True), status__in=TERMINAL
+    ),
+    "live_with_end": Q(
+        Q(finished_at__isnull=False) | Q(outcome__isnull=False) | Q(last_seq__isnull=False), status__in=LIVE
+    ),
+}
+
+
+def impossible() -> Q:
+    """Turns that must not be, as far as their own rows tell."""
+    return functools.reduce(operator.or_, IMPOSSIBLE.values())
 
 
 class TurnQuerySet(models.QuerySet["Turn"]):
@@ -43,9 +67,24 @@ class TurnQuerySet(models.QuerySet["Turn"]):
         """Running turns whose worker did not renew its lease for ``lease`` seconds."""
         return self.filter(status=Turn.Status.RUNNING, heartbeat_at__lt=seconds_ago(lease))
 
+    def to_stop(self) -> Self:
+        """Turns that were asked to stop and have not ended."""
+        return self.filter(stop_requested_at__isnull=False, finished_at__isnull=True)
+
     def unconfirmed(self, seconds: float) -> Self:
         """Running turns that were asked to stop ``seconds`` ago or more."""
         return self.filter(status=Turn.Status.RUNNING, stop_requested_at__lte=seconds_ago(seconds))
+
+    def with_beginning(self) -> Self:
+        """Compute ``beginning``: since when a running turn would have run had it never paused or waited."""
+        # SQLite multiplies nothing but the plainest kind of number by a duration.
+        milliseconds = ExpressionWrapper(F("running_ms"), output_field=IntegerField())
+        earlier = ExpressionWrapper(milliseconds * timedelta(milliseconds=1), output_field=DurationField())
+        return self.annotate(beginning=F("claimed_at") - earlier)
+
+    def longer_than(self, seconds: float) -> Self:
+        """Running turns that ran for more than ``seconds``, pauses and waiting in the queue not counted."""
+        return self.with_beginning().filter(status=Turn.Status.RUNNING, beginning__lt=seconds_ago(seconds))
 
     def claimable(self) -> Self:
         """Queued turns that may start now."""
@@ -156,6 +195,7 @@ class Turn(models.Model):
     objects = TurnQuerySet.as_manager()
 
     class Meta:
+        permissions = [("operate_turns", "Can stop, requeue and clean up turns")]
         constraints = [
             models.UniqueConstraint(
                 name="turn_one_live_a_session", fields=["session"], condition=Q(status__in=LIVE)
@@ -202,12 +242,23 @@ class Turn(models.Model):
                 fields=["parent"],
                 condition=Q(parent__isnull=False, finished_at__isnull=True),
             ),
+            # Stops that have still to be seen to.
+            models.Index(
+                name="turn_to_stop",
+                fields=["stop_requested_at"],
+                condition=Q(stop_requested_at__isnull=False, finished_at__isnull=True),
+            ),
             # Ends that a parent is still to be told of.
             models.Index(name="turn_owed", fields=["finished_at"], condition=Q(owed=True)),
             # Pruning of old events. No list of states: SQLite does not know it again in a query.
             models.Index(
                 name="turn_unpruned", fields=["finished_at"], condition=Q(finished_at__isnull=False, pruned=False)
             ),
+            # Diagnostics: what ended lately, and how. One entry a turn.
+            models.Index(name="turn_completed", fields=["finished_at"], condition=Q(status="completed")),
+            models.Index(name="turn_failed", fields=["finished_at"], condition=Q(status="failed")),
+            # Empty, so that nobody has to read all turns to know it.
+            models.Index(name="turn_impossible", fields=["status"], condition=impossible()),
         ]
 
     def __str__(self) -> str:
