@@ -27,6 +27,7 @@ from copilot.models import (
     User,
     Worker,
 )
+from copilot.operators.timeline_page import TimelineAdmin
 from copilot.presets import name_problem, remove
 
 
@@ -215,7 +216,7 @@ class MessageAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Turn)
-class TurnAdmin(ReadOnlyAdmin):
+class TurnAdmin(TimelineAdmin):
     """Turns, with their history."""
 
     list_display = (
@@ -230,14 +231,18 @@ class TurnAdmin(ReadOnlyAdmin):
         "steps",
         "created_at",
         "finished_at",
+        "to_timeline",
     )
     list_filter = ("status", "origin", "created_at")
     list_select_related = ("user",)
-    search_fields = ("user__username", "model", "outcome")
+    search_fields = ("user__username",)
     id_columns = ("pk", "session", "worker")
     ordering = ("-pk",)
     readonly_fields = ("of_session",)
     inlines = (JournalInline, StepInline, ToolCallInline)
+
+    class Media:
+        css = {"all": ("copilot/operators.css",)}
 
     @admin.display(description="id", ordering="pk")
     def short_id(self, turn: Turn) -> str:
