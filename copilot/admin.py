@@ -28,6 +28,7 @@ from copilot.models import (
     Worker,
 )
 from copilot.operators.timeline_page import TimelineAdmin
+from copilot.operators.turn_filters import CategoryFilter, ErrorFilter, HoursFilter, ModelFilter, UserFilter
 from copilot.presets import name_problem, remove
 
 
@@ -233,7 +234,16 @@ class TurnAdmin(TimelineAdmin):
         "finished_at",
         "to_timeline",
     )
-    list_filter = ("status", "origin", "created_at")
+    list_filter = (
+        CategoryFilter,
+        HoursFilter,
+        "status",
+        "origin",
+        UserFilter,
+        ModelFilter,
+        ErrorFilter,
+        "created_at",
+    )
     list_select_related = ("user",)
     search_fields = ("user__username",)
     id_columns = ("pk", "session", "worker")

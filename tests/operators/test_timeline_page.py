@@ -24,7 +24,7 @@ from tests.approvals.waiting import notes, waiting
 from tests.factories import backdate, make_running, make_session, make_turn
 from tests.operators.pages import logged_in, root, staff, words
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 SECRET = "my quiet plan"
 SCRIPT = "<script>alert(1)</script>"
