@@ -37,7 +37,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg] # not subscriptable 
     @cached_property
     def count(self) -> int:
         """How many rows there are, as far as they are counted."""
-        found = self._rows[: self.COUNTED + 1].count()
+        found = self._rows.order_by()[: self.COUNTED + 1].count()
         return AtLeast(self.COUNTED) if found > self.COUNTED else found
 
 

@@ -212,4 +212,5 @@ def test_the_count_ends_where_it_is_capped(monkeypatch: pytest.MonkeyPatch) -> N
             assert kind(Turn.objects.order_by("pk"), 50).count == 0
         statements[kind] = seen[0]["sql"]
     assert "LIMIT 61" in statements[CappedPaginator]
+    assert "ORDER BY" not in statements[CappedPaginator]
     assert "LIMIT" not in statements[Paginator]
