@@ -222,7 +222,7 @@ class TurnAdmin(TimelineAdmin):
 
     list_display = (
         "short_id",
-        "in_session",
+        "to_timeline",
         "user",
         "status",
         "outcome",
@@ -232,7 +232,7 @@ class TurnAdmin(TimelineAdmin):
         "steps",
         "created_at",
         "finished_at",
-        "to_timeline",
+        "in_session",
     )
     list_filter = (
         CategoryFilter,

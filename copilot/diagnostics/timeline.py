@@ -18,7 +18,7 @@ from django.db.models import Count, Max, Min
 from approvals.models import Action
 from copilot.events.log import read_events
 from copilot.events.schema import Chunk
-from copilot.models import Message, Turn, TurnEvent
+from copilot.models import Message, Turn, TurnEvent, TurnLog
 
 #: Characters of one text, where texts are shown.
 TEXT_MAX = 500
@@ -36,8 +36,9 @@ _PLAIN_DATA = {
 }
 
 
-#: What the time before an entry of the journal went to.
-_SPENT = {"claimed": "queue", "step": "model"}
+#: Entries of the journal that end a call of the model, if one of the others came right before.
+_ANSWERED = ("step", "completed", "failed")
+_AT_WORK = ("claimed", "step", "call", "delivered", "compacted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +154,12 @@ def _about(turn: Turn, *, text: bool) -> Iterator[tuple[str, str]]:
 
 
 def _entries(turn: Turn, *, text: bool) -> Iterator[Entry]:
-    before: datetime | None = None
+    before: TurnLog | None = None
     for log in turn.journal.all():
-        spent = _SPENT.get(log.kind, "") if before else ""
+        spent = _spent_before(log.kind, before.kind if before else "")
         what = f"{log.kind} {_fields(log.data)}".rstrip()
-        yield Entry(log.at, "journal", what, since=before if spent else None, spent=spent)
-        before = log.at
+        yield Entry(log.at, "journal", what, since=before.at if before and spent else None, spent=spent)
+        before = log
     for message in turn.messages.order_by("seq"):
         yield Entry(message.created_at, "message", _message(message, text=text))
     for step in turn.step_rows.order_by("number"):
@@ -186,6 +187,13 @@ def _entries(turn: Turn, *, text: bool) -> Iterator[Entry]:
         who = f"{used.model}, answered by {used.answered_by}" if used.answered_by else used.model
         what = f"step {used.step} under fence {used.fence}, {who}: {tokens}, {cost} ({used.cost_source})"
         yield Entry(used.created_at, "usage", what)
+
+
+def _spent_before(kind: str, before: str) -> str:
+    """Say what the time between two entries of the journal went to, where that is known."""
+    if kind == "claimed" and before:
+        return "queue"
+    return "model" if kind in _ANSWERED and before in _AT_WORK else ""
 
 
 def _approvals(turn: Turn, *, text: bool) -> Iterator[Entry]:
