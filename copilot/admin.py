@@ -27,6 +27,7 @@ from copilot.models import (
     User,
     Worker,
 )
+from copilot.operators.admin_actions import TurnOperations
 from copilot.operators.timeline_page import TimelineAdmin
 from copilot.operators.turn_filters import CategoryFilter, ErrorFilter, HoursFilter, ModelFilter, UserFilter
 from copilot.presets import name_problem, remove
@@ -217,7 +218,7 @@ class MessageAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Turn)
-class TurnAdmin(TimelineAdmin):
+class TurnAdmin(TurnOperations, TimelineAdmin):
     """Turns, with their history."""
 
     list_display = (
@@ -350,7 +351,8 @@ class OperatorEntryAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[OperatorEntry]:
         """Read the name of whom it was done to along, while there is such an account."""
         names = User.objects.filter(pk=OuterRef("target_user")).values("username")
-        return super().get_queryset(request).annotate(target_name=Subquery(names))
+        entries: QuerySet[OperatorEntry] = super().get_queryset(request)
+        return entries.annotate(target_name=Subquery(names))
 
     @admin.display(description="user", ordering="target_user")
     def of_user(self, entry: OperatorEntry) -> str:
