@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.urls import path
 
+from copilot.operators.api.diagnostics import DiagnosticsView
 from copilot.operators.api.turns import TurnsView
 
 urlpatterns = [
+    path("operator/diagnostics", DiagnosticsView.as_view()),
     path("operator/turns", TurnsView.as_view()),
 ]
