@@ -67,13 +67,13 @@ class TurnQuerySet(models.QuerySet["Turn"]):
         """Running turns whose worker did not renew its lease for ``lease`` seconds."""
         return self.filter(status=Turn.Status.RUNNING, heartbeat_at__lt=seconds_ago(lease))
 
-    def unconfirmed(self, seconds: float) -> Self:
-        """Running turns that were asked to stop ``seconds`` ago or more."""
-        return self.filter(status=Turn.Status.RUNNING, stop_requested_at__lte=seconds_ago(seconds))
-
     def to_stop(self) -> Self:
         """Turns that were asked to stop and have not ended."""
         return self.filter(stop_requested_at__isnull=False, finished_at__isnull=True)
+
+    def unconfirmed(self, seconds: float) -> Self:
+        """Running turns that were asked to stop ``seconds`` ago or more."""
+        return self.filter(status=Turn.Status.RUNNING, stop_requested_at__lte=seconds_ago(seconds))
 
     def with_beginning(self) -> Self:
         """Compute ``beginning``: since when a running turn would have run had it never paused or waited."""
