@@ -104,7 +104,7 @@ class Metrics:
     stranded_messages: int
     #: Queued turns that no worker has held yet.
     never_started: int
-    #: Running turns that were asked to stop and have not.
+    #: Turns that were asked to stop and have not ended.
     stop_unconfirmed: int
     #: None: nobody knows. Beside ``counts["queued"]``: many more of those are hints that got lost.
     broker_queue_depth: int | None
@@ -133,7 +133,7 @@ def measure(*, hours: float = HOURS) -> Metrics:
     with snapshot():
         now = read_clock()
         by_category = counts(hours=hours)
-        queued, running = Turn.objects.filter(status="queued"), Turn.objects.filter(status="running")
+        queued = Turn.objects.filter(status="queued")
         active = Turn.objects.filter(status__in=("queued", "running"))
         return Metrics(
             timestamp=now,
@@ -142,7 +142,7 @@ def measure(*, hours: float = HOURS) -> Metrics:
             invalid_kinds=_invalid_kinds() if by_category["invalid"] else {},
             stranded_messages=_stranded_messages(),
             never_started=queued.filter(started_at__isnull=True).count(),
-            stop_unconfirmed=running.filter(stop_requested_at__isnull=False).count(),
+            stop_unconfirmed=Turn.objects.to_stop().count(),
             broker_queue_depth=depth,
             oldest_running_seconds=_oldest_running(),
             completed=_ended(Turn.Status.COMPLETED),
