@@ -110,8 +110,7 @@ class Metrics:
     broker_queue_depth: int | None
     #: How long the turn that has run for longest has run, pauses not counted; None: none runs.
     oldest_running_seconds: float | None
-    #: Sessions with a turn that runs or is queued, and whose they are.
-    active_sessions: int
+    #: People whose turns run or are queued.
     active_users: int
     completed: Ended
     failed: Ended
@@ -121,6 +120,11 @@ class Metrics:
     workers: list[WorkerState]
     #: The last 24 hours by the clock (UTC), oldest first; the last one is not over.
     series: list[Hour]
+
+    @property
+    def active_sessions(self) -> int:
+        """Sessions with a turn that runs or is queued: none has more than one."""
+        return self.counts["running"] + self.counts["queued"]
 
 
 def measure(*, hours: float = HOURS) -> Metrics:
@@ -134,7 +138,7 @@ def measure(*, hours: float = HOURS) -> Metrics:
         now = read_clock()
         by_category = counts(hours=hours)
         queued = Turn.objects.filter(status="queued")
-        active = Turn.objects.filter(status__in=("queued", "running"))
+        running = Turn.objects.filter(status="running")
         return Metrics(
             timestamp=now,
             hours=hours,
@@ -151,9 +155,7 @@ def measure(*, hours: float = HOURS) -> Metrics:
             log=_log_size(),
             workers=_workers(),
             series=_series(now),
-            **active.aggregate(
-                active_sessions=Count("session", distinct=True), active_users=Count("user", distinct=True)
-            ),
+            active_users=queued.values("user").union(running.values("user")).count(),
         )
 
 
