@@ -28,6 +28,8 @@ from copilot.models import (
     Worker,
 )
 from copilot.operators.admin_actions import TurnOperations
+from copilot.operators.timeline_page import TimelineAdmin
+from copilot.operators.turn_filters import CategoryFilter, ErrorFilter, HoursFilter, ModelFilter, UserFilter
 from copilot.presets import name_problem, remove
 
 
@@ -216,12 +218,12 @@ class MessageAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Turn)
-class TurnAdmin(TurnOperations):
+class TurnAdmin(TurnOperations, TimelineAdmin):
     """Turns, with their history."""
 
     list_display = (
         "short_id",
-        "in_session",
+        "to_timeline",
         "user",
         "status",
         "outcome",
@@ -231,14 +233,27 @@ class TurnAdmin(TurnOperations):
         "steps",
         "created_at",
         "finished_at",
+        "in_session",
     )
-    list_filter = ("status", "origin", "created_at")
+    list_filter = (
+        CategoryFilter,
+        HoursFilter,
+        "status",
+        "origin",
+        UserFilter,
+        ModelFilter,
+        ErrorFilter,
+        "created_at",
+    )
     list_select_related = ("user",)
-    search_fields = ("user__username", "model", "outcome")
+    search_fields = ("user__username",)
     id_columns = ("pk", "session", "worker")
     ordering = ("-pk",)
     readonly_fields = ("of_session",)
     inlines = (JournalInline, StepInline, ToolCallInline)
+
+    class Media:
+        css = {"all": ("copilot/operators.css",)}
 
     @admin.display(description="id", ordering="pk")
     def short_id(self, turn: Turn) -> str:
