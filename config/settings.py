@@ -266,6 +266,9 @@ SEND_RATE = env.number("SEND_RATE", 30)
 #: Calls a minute, but for mere reading, that one bot may make; 0 is no limit.
 BOT_RATE = env.number("BOT_RATE", 600)
 EVENT_RETENTION_SECONDS = env.seconds("EVENT_RETENTION_SECONDS", 86400)
+#: Days that the audit logs, and records of usage, are kept; 0: for ever.
+AUDIT_RETENTION_DAYS = env.number("AUDIT_RETENTION_DAYS", 0)
+USAGE_RETENTION_DAYS = env.number("USAGE_RETENTION_DAYS", 0)
 WORKER_TURNS = env.number("WORKER_TURNS", 200, least=1)
 #: How long a link that a bot hands out can be confirmed.
 LINK_TOKEN_SECONDS = env.seconds("LINK_TOKEN_SECONDS", 1800, least=1)

@@ -26,6 +26,8 @@ from common.errors import Busy
 from copilot.events.log import EventBatch, from_outside
 from copilot.files import delete_leftovers, delete_unsent
 from copilot.models import Message, Session, Turn, TurnEvent, Worker
+from copilot.retention import pruning
+from copilot.retention.leaving import leaving_people
 from copilot.signals import sweeping
 from copilot.turns import children
 from copilot.turns.begin import do_begin_turn
@@ -342,6 +344,9 @@ RULES: tuple[Rule, ...] = (
     Rule(_leftover_events, every=60),
     Rule(_unsent_files, every=600),
     Rule(_leftover_contents, every=3600),
+    Rule(leaving_people, every=2),
+    *(Rule(prune, every=30) for prune in pruning.RULES),
+    Rule(pruning.leftover_workspaces, every=3600),
     Rule(_elsewhere),
     Rule(_elsewhere_rarely, every=600),
 )

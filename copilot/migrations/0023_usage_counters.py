@@ -37,7 +37,7 @@ def count_records(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('copilot', '0020_bot_authors'),
+        ('copilot', '0022_operator_entries'),
     ]
 
     operations = [
