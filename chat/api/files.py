@@ -100,11 +100,11 @@ async def file_view(request: HttpRequest, file_id: str, *, caller: Caller) -> St
         "Content-Disposition": content_disposition_header(not opened.inline, opened.name) or "attachment",
     }
     return StreamingHttpResponse(
-        _Pieces(opened.content, opened.size), content_type=opened.content_type, headers=headers
+        Pieces(opened.content, opened.size), content_type=opened.content_type, headers=headers
     )
 
 
-class _Pieces:
+class Pieces:
     """At most ``size`` bytes of a file: one in a workspace may grow meanwhile."""
 
     def __init__(self, content: BinaryIO, size: int) -> None:

@@ -20,16 +20,13 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 
 
-def write_export(user: User, out: BinaryIO, *, costs: bool) -> dict[str, Any]:
+def write_export(user: User, out: BinaryIO) -> dict[str, Any]:
     """Write a person's data to ``out`` and return the manifest. Memory does not grow with how much there is.
 
     What changes meanwhile may be in it or not.
-
-    Args:
-        costs: whether what things cost is part of it.
     """
     with ZipFile(out, "w", ZIP_DEFLATED) as archive:
-        counts = {table.path: _write(archive, table) for table in tables_of(user, costs=costs)}
+        counts = {table.path: _write(archive, table) for table in tables_of(user)}
         contents = write_contents(archive, user)
         manifest = {
             "format": FORMAT,

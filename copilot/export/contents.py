@@ -77,7 +77,7 @@ class Contents:
 def write_contents(archive: ZipFile, user: User) -> Contents:
     """Write the contents of all of a person's files, as far as they have room."""
     contents = Contents(archive)
-    for file in File.objects.filter(user=user).order_by("pk").iterator(chunk_size=CHUNK):
+    for file in File.objects.filter(user=user).order_by("created_at", "pk").iterator(chunk_size=CHUNK):
         path = f"files/{safe_name(file.name)}"
         try:
             with open_content(file.pk) as content:

@@ -35,16 +35,12 @@ def rows_of(rows: QuerySet[Any], *columns: str) -> Iterator[Row]:
     yield from rows.order_by("pk").values(*columns).iterator(chunk_size=CHUNK)
 
 
-def tables_of(user: User, *, costs: bool) -> list[Table]:
-    """Return everything that is a person's, in all apps.
-
-    Args:
-        costs: whether they may see what things cost.
-    """
+def tables_of(user: User) -> list[Table]:
+    """Return everything that is a person's, in all apps; what things cost is not."""
     tables = [
         Table("profile.jsonl", User, _profile(user)),
         Table("presets.jsonl", Preset, rows_of(Preset.objects.filter(user=user), *_PRESET)),
-        *_conversations(user, costs=costs),
+        *_conversations(user),
         *_approvals(user),
     ]
     for _, more in exporting.send(User, user=user):
@@ -56,21 +52,20 @@ def _profile(user: User) -> Iterator[Row]:
     yield from rows_of(User.objects.filter(pk=user.pk), *_PROFILE)
 
 
-def _conversations(user: User, *, costs: bool) -> list[Table]:
+def _conversations(user: User) -> list[Table]:
     sessions = Session.objects.filter(user=user)
     messages = Message.objects.filter(session__user=user)
     turns = Turn.objects.filter(user=user)
     calls = ToolCall.objects.filter(turn__user=user)
     summaries = Compaction.objects.filter(session__user=user)
     usage = UsageRecord.objects.filter(user=user)
-    spent = ("cost_microdollars",) if costs else ()
     return [
-        Table("sessions.jsonl", Session, rows_of(sessions, *_SESSION, *spent)),
+        Table("sessions.jsonl", Session, rows_of(sessions, *_SESSION)),
         Table("messages.jsonl", Message, rows_of(messages, *_MESSAGE)),
         Table("turns.jsonl", Turn, rows_of(turns, *_TURN)),
         Table("tool_calls.jsonl", ToolCall, rows_of(calls, *_CALL)),
         Table("summaries.jsonl", Compaction, rows_of(summaries, *_SUMMARY)),
-        Table("usage.jsonl", UsageRecord, rows_of(usage, *_USAGE, *spent)),
+        Table("usage.jsonl", UsageRecord, rows_of(usage, *_USAGE)),
         Table("files.jsonl", File, rows_of(File.objects.filter(user=user), *_FILE)),
     ]
 

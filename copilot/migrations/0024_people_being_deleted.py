@@ -26,6 +26,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='user',
-            constraint=models.CheckConstraint(condition=models.Q(('deleting_at__isnull', True), ('is_active', False), _connector='OR'), name='user_being_deleted_is_inactive', violation_error_message='This account is being deleted: it cannot be activated again.'),
+            constraint=models.CheckConstraint(condition=models.Q(('deleting_at__isnull', True), ('is_active', False), _connector='OR'), name='user_being_deleted_is_inactive'),
         ),
     ]

@@ -27,7 +27,6 @@ class User(AbstractUser):
             models.CheckConstraint(
                 name="user_being_deleted_is_inactive",
                 condition=Q(deleting_at__isnull=True) | Q(is_active=False),
-                violation_error_message="This account is being deleted: it cannot be activated again.",
             ),
         ]
         indexes = [

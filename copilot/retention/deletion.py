@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum
 from typing import Any
@@ -20,6 +20,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session as Login
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from approvals import audit
 from approvals.models import Action
@@ -66,9 +67,7 @@ def begin_deletion(user_id: uuid.UUID, *, by: User | None, operated: bool) -> No
         Conflict: ``last_superuser``: nobody would be left to operate the server.
     """
     # All of them, in order: of two that go at once, the second one sees that the first is gone.
-    chiefs = list(
-        User.objects.select_for_update(no_key=True).filter(is_superuser=True, is_active=True).order_by("pk")
-    )
+    chiefs = list(_chiefs().select_for_update(no_key=True).order_by("pk"))
     user = User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
     if user is None:
         raise NotFound("There is no such user.")
@@ -84,6 +83,16 @@ def begin_deletion(user_id: uuid.UUID, *, by: User | None, operated: bool) -> No
     if operated:
         record(by, "delete_user", target_user=user, requested=1, affected=1)
     logger.info("deleting a person", extra={"action": "person_deleting", "user_id": user.pk})
+
+
+def leaves_a_superuser(people: Iterable[User]) -> bool:
+    """Whether somebody could operate the server without these people, if anybody can now."""
+    chiefs = set(_chiefs().values_list("pk", flat=True))
+    return not chiefs or not chiefs <= {user.pk for user in people}
+
+
+def _chiefs() -> QuerySet[User]:
+    return User.objects.filter(is_superuser=True, is_active=True)
 
 
 def being_deleted(most: int) -> list[uuid.UUID]:

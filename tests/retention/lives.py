@@ -1,4 +1,4 @@
-"""People who have something of everything, all of it with their mark in it; and all rows of the database as text."""
+"""People who have something of everything, with their mark in all of it; and the rows of the database as text."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Life:
         self.be_known()
 
     def chat(self) -> None:
-        """A session with an answer, a summary and a file of a tool; one that is busy, with a message that waits."""
+        """A session with an answer, a summary and a file of a tool; a busy one, with a message that waits."""
         preset = create_preset(user=self.user, name=self.mark, prompt=f"Be {self.mark}.")
         self.session = make_session(self.user, title=self.mark, preset=str(preset.pk))
         holder = make_running(self.session, f"Say {self.mark}.")
@@ -141,7 +141,9 @@ def everything() -> dict[str, list[str]]:
 
 def mentions(*words: str) -> dict[str, int]:
     """Return in how many rows of each model one of these words is."""
-    found = {label: sum(any(word in row for word in words) for row in rows) for label, rows in everything().items()}
+    found = {
+        label: sum(any(word in row for word in words) for row in rows) for label, rows in everything().items()
+    }
     return {label: count for label, count in found.items() if count}
 
 

@@ -90,9 +90,13 @@ def test_nothing_of_a_person_who_was_deleted_is_left(
 def test_other_people_keep_everything(lives: tuple[Life, Life]) -> None:
     life, other = lives
     own = words_of(other)
-    before = {label: [row for row in rows if any(word in row for word in own)] for label, rows in everything().items()}
+    before = {
+        label: [row for row in rows if any(word in row for word in own)] for label, rows in everything().items()
+    }
     delete(life.user)
-    after = {label: [row for row in rows if any(word in row for word in own)] for label, rows in everything().items()}
+    after = {
+        label: [row for row in rows if any(word in row for word in own)] for label, rows in everything().items()
+    }
     assert after == before
 
 
@@ -284,15 +288,15 @@ def test_a_superuser_who_cannot_log_in_is_none(operator: User, make_user: Callab
 @pytest.mark.django_db(transaction=True)
 def test_of_two_last_superusers_who_go_at_once_one_stays(operator: User, make_user: Callable[..., User]) -> None:
     second = make_user(username="second", is_superuser=True)
-    outcomes = race(*(lambda pk=pk: begin_deletion(pk, by=None, operated=False) for pk in (operator.pk, second.pk)))
+    outcomes = race(
+        *(lambda pk=pk: begin_deletion(pk, by=None, operated=False) for pk in (operator.pk, second.pk))
+    )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "NoneType"]
     assert User.objects.filter(is_superuser=True, is_active=True).count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_request_that_was_under_way_cannot_keep_the_account(
-    user: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_that_was_under_way_cannot_keep_the_account(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """It writes a session after the last look: then that one goes too."""
     begin_deletion(user.pk, by=user, operated=False)
     forget = deletion._do_forget
