@@ -15,6 +15,7 @@ from approvals.models import Action, AuditEntry, PushSubscription, Rule
 from approvals.objects import action_object
 from copilot.models import Compaction, File, Message, Preset, Session, ToolCall, Turn, UsageRecord, User
 from copilot.signals import exporting
+from copilot.usage.visibility import shows_cost
 
 #: Rows that are in memory at once.
 CHUNK = 500
@@ -36,7 +37,7 @@ def rows_of(rows: QuerySet[Any], *columns: str) -> Iterator[Row]:
 
 
 def tables_of(user: User) -> list[Table]:
-    """Return everything that is a person's, in all apps; what things cost is not."""
+    """Return everything that is a person's, in all apps; what things cost only if they see it elsewhere."""
     tables = [
         Table("profile.jsonl", User, _profile(user)),
         Table("presets.jsonl", Preset, rows_of(Preset.objects.filter(user=user), *_PRESET)),
@@ -59,13 +60,14 @@ def _conversations(user: User) -> list[Table]:
     calls = ToolCall.objects.filter(turn__user=user)
     summaries = Compaction.objects.filter(session__user=user)
     usage = UsageRecord.objects.filter(user=user)
+    spent = ("cost_microdollars",) if shows_cost(user) else ()
     return [
-        Table("sessions.jsonl", Session, rows_of(sessions, *_SESSION)),
+        Table("sessions.jsonl", Session, rows_of(sessions, *_SESSION, *spent)),
         Table("messages.jsonl", Message, rows_of(messages, *_MESSAGE)),
         Table("turns.jsonl", Turn, rows_of(turns, *_TURN)),
         Table("tool_calls.jsonl", ToolCall, rows_of(calls, *_CALL)),
         Table("summaries.jsonl", Compaction, rows_of(summaries, *_SUMMARY)),
-        Table("usage.jsonl", UsageRecord, rows_of(usage, *_USAGE)),
+        Table("usage.jsonl", UsageRecord, rows_of(usage, *_USAGE, *spent)),
         Table("files.jsonl", File, rows_of(File.objects.filter(user=user), *_FILE)),
     ]
 

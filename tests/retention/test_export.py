@@ -12,6 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 from django.db.models import QuerySet
+from pytest_django import Settings
 
 from copilot.export import contents
 from copilot.export.archive import MANIFEST, write_export
@@ -90,6 +91,20 @@ def test_what_is_hidden_on_pages_is_hidden_here(user: User) -> None:
     assert ToolCall.objects.get(turn=asked.turn).exact_arguments() == {"text": f"key {secret}"}
     archive = export(user)
     assert secret not in "".join(archive.read(name).decode() for name in archive.namelist())
+
+
+@pytest.mark.parametrize(("limit", "staff", "shown"), [(0, False, True), (5, False, False), (5, True, True)])
+def test_costs_are_in_it_for_whom_they_are_shown(
+    lives: tuple[Life, Life], settings: Settings, limit: int, staff: bool, shown: bool
+) -> None:
+    life, _ = lives
+    settings.USAGE_DAILY_LIMIT_MICRODOLLARS = limit
+    life.user.is_staff = staff
+    archive = export(life.user)
+    costs = {
+        "cost_microdollars" in row for path in ("usage.jsonl", "sessions.jsonl") for row in rows(archive, path)
+    }
+    assert costs == {shown}
 
 
 def test_messages_of_all_branches_are_in_it(lives: tuple[Life, Life]) -> None:
