@@ -265,7 +265,7 @@ def _unsent_files() -> int:
 
 
 def _leftover_contents() -> int:
-    """Contents of files that are gone, such as those of deleted people."""
+    """Contents of files whose rows are gone, where they could not be removed with them."""
     return delete_leftovers()
 
 

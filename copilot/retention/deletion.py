@@ -136,12 +136,11 @@ def _stop(user: User) -> bool:
 
 def _delete_session(user: User) -> int:
     roots = Session.objects.filter(user=user, parent__isnull=True)  # a child goes with its parent
-    session_id = roots.values_list("pk", flat=True).first()
-    if session_id is None:
-        return 0
-    with suppress(NotFound):  # whoever else goes on with it was faster
-        delete_session(user=user, session_id=session_id)
-    return 1
+    found = roots.values_list("pk", flat=True)[:1]  # any of them: nothing is sorted for it
+    for session_id in found:
+        with suppress(NotFound):  # whoever else goes on with it was faster
+            delete_session(user=user, session_id=session_id)
+    return len(found)
 
 
 @transact
