@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q
 
-from common.db import seconds_ago, transact
+from common.ages import end_of_keeping, oldest_before
+from common.db import transact
 from common.errors import NotFound
 from copilot.models import User
 from linking.links import links_of, unlink
 from linking.models import Link, LinkToken, LoginToken, PersonalKey, WebhookDelivery
 
-#: How long a link or a login that can no longer be confirmed is kept, so that opening it explains itself.
-KEPT = timedelta(days=7)
+#: How many days a link or a login that can no longer be confirmed is kept, so that opening it explains itself.
+KEPT_DAYS = 7
 BATCH = 1000
 
 
@@ -60,9 +60,8 @@ def forget_old_tokens(sender: object, *, rarely: bool, **kwargs: Any) -> int:
     """Remove some links and logins that ended long ago (a receiver of ``sweeping``); return how many."""
     if not rarely:
         return 0
-    removed = 0
+    removed, end = 0, end_of_keeping(KEPT_DAYS)
     for model in (LinkToken, LoginToken):
-        over = model._default_manager.filter(expires_at__lt=seconds_ago(KEPT.total_seconds()))
-        due = list(over.order_by("expires_at").values_list("pk", flat=True)[:BATCH])
+        due = oldest_before(model._default_manager.all(), end, moment="expires_at", most=BATCH)
         removed += model._default_manager.filter(pk__in=due).delete()[0] if due else 0
     return removed

@@ -66,9 +66,8 @@ def begin_deletion(user_id: uuid.UUID, *, by: User | None, operated: bool) -> No
         NotFound: there is no such person.
         Conflict: ``last_superuser``: nobody would be left to operate the server.
     """
-    # All of them, in order: of two that go at once, the second one sees that the first is gone.
-    chiefs = list(_chiefs().select_for_update(no_key=True).order_by("pk"))
-    user = User.objects.select_for_update(no_key=True).filter(pk=user_id).first()
+    chiefs = _lock_chiefs()
+    user = User.objects.filter(pk=user_id).first()
     if user is None:
         raise NotFound("There is no such user.")
     if [chief.pk for chief in chiefs] == [user.pk]:
@@ -76,10 +75,9 @@ def begin_deletion(user_id: uuid.UUID, *, by: User | None, operated: bool) -> No
             f"{user.get_username()} is the last active superuser. Make somebody else one first.",
             code="last_superuser",
         )
-    if user.deleting_at is not None:
-        return
     locked_out = {"is_active": False, "password": make_password(None)}
-    User.objects.filter(pk=user.pk).update(deleting_at=db_now(), **locked_out)
+    if not User.objects.filter(pk=user.pk, deleting_at__isnull=True).update(deleting_at=db_now(), **locked_out):
+        return
     if operated:
         record(by, "delete_user", target_user=user, requested=1, affected=1)
     logger.info("deleting a person", extra={"action": "person_deleting", "user_id": user.pk})
@@ -89,6 +87,11 @@ def leaves_a_superuser(people: Iterable[User]) -> bool:
     """Whether somebody could operate the server without these people, if anybody can now."""
     chiefs = set(_chiefs().values_list("pk", flat=True))
     return not chiefs or not chiefs <= {user.pk for user in people}
+
+
+def _lock_chiefs() -> list[User]:
+    """Return who can operate the server. Of two who go at once, the second one sees that the first is gone."""
+    return list(_chiefs().select_for_update(no_key=True).order_by("pk"))
 
 
 def _chiefs() -> QuerySet[User]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from approvals.models import AuditEntry
+from common import db as database
 from common import faults
 from common.errors import Conflict, NotFound
 from common.ids import new_id
@@ -24,7 +27,7 @@ from copilot.sweep import sweep
 from linking.models import ServerLink, WebhookDelivery
 from tests.factories import backdate, make_running, make_session, make_turn
 from tests.retention.lives import Life, everything, mentions, models, words_of
-from tests.turns.racing import race
+from tests.turns.racing import Between, guarded, race
 
 pytestmark = pytest.mark.django_db
 #: More than any deletion here takes: reaching it is a failure.
@@ -285,14 +288,29 @@ def test_a_superuser_who_cannot_log_in_is_none(operator: User, make_user: Callab
         begin_deletion(operator.pk, by=operator, operated=False)
 
 
+def _look_without_a_lock() -> list[User]:
+    return list(deletion._chiefs())
+
+
+@guarded
 @pytest.mark.django_db(transaction=True)
-def test_of_two_last_superusers_who_go_at_once_one_stays(operator: User, make_user: Callable[..., User]) -> None:
+def test_of_two_last_superusers_who_go_at_once_one_stays(
+    guarded: bool, operator: User, make_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one has seen that there is another; before it goes, that one goes too."""
     second = make_user(username="second", is_superuser=True)
-    outcomes = race(
-        *(lambda pk=pk: begin_deletion(pk, by=None, operated=False) for pk in (operator.pk, second.pk))
+    look, between = deletion._lock_chiefs, Between()
+    if not guarded:
+        monkeypatch.setattr(database, "_transaction", nullcontext)
+        look = _look_without_a_lock
+    monkeypatch.setattr(deletion, "_lock_chiefs", between.after(look))
+    first_goes, second_goes = (
+        partial(begin_deletion, pk, by=None, operated=False) for pk in (operator.pk, second.pk)
     )
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Conflict", "NoneType"]
-    assert User.objects.filter(is_superuser=True, is_active=True).count() == 1
+    outcomes = race(first_goes, between.other(second_goes))
+    left = User.objects.filter(is_superuser=True, is_active=True).count()
+    assert left == (1 if guarded else 0)
+    assert [type(outcome).__name__ for outcome in outcomes] == ["NoneType", "Conflict" if guarded else "NoneType"]
 
 
 @pytest.mark.django_db(transaction=True)
