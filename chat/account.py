@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
@@ -47,42 +47,28 @@ async def download(request: HttpRequest) -> HttpResponseBase:
         caller = await authenticate(request)
     except NotAuthenticated:
         return redirect_to_login(reverse("account-data"))
-    archive = await _made(_makers.submit(_make, caller.user))
+    archive = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
+    try:
+        await asyncio.wrap_future(_makers.submit(_write, caller.user, archive))
+    except BaseException:
+        archive.close()  # when who asked has left: its maker ends with its next write
+        raise
+    size = archive.tell()
+    archive.seek(0)
     name = f"holdfast-{safe_name(caller.user.get_username())}-{timezone.now():%Y-%m-%d}.zip"
     headers = {
         **HEADERS,
-        "Content-Length": str(archive.seek(0, 2)),
+        "Content-Length": str(size),
         "Content-Disposition": content_disposition_header(True, name) or "attachment",
     }
-    archive.seek(0)
-    pieces = Pieces(archive, int(headers["Content-Length"]))
-    return StreamingHttpResponse(pieces, content_type="application/zip", headers=headers)
+    return StreamingHttpResponse(Pieces(archive, size), content_type="application/zip", headers=headers)
 
 
-async def _made(making: Future[IO[bytes]]) -> IO[bytes]:
-    try:
-        return await asyncio.wrap_future(making)
-    except asyncio.CancelledError:
-        making.add_done_callback(_discard)  # who asked has left
-        raise
-
-
-def _discard(making: Future[IO[bytes]]) -> None:
-    if not making.cancelled() and making.exception() is None:
-        making.result().close()
-
-
-def _make(user: User) -> IO[bytes]:
-    """Return the archive in a file that has no name and goes with its last reader."""
-    archive = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
+def _write(user: User, archive: Any) -> None:
     try:
         write_export(user, archive)
-    except BaseException:
-        archive.close()
-        raise
     finally:
         release_connections()
-    return archive
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -44,8 +44,9 @@ def tables_of(user: User) -> list[Table]:
         *_conversations(user),
         *_approvals(user),
     ]
-    for _, more in exporting.send(User, user=user):
-        tables += more or []
+    elsewhere: Any = exporting.send(User, user=user)
+    for _, more in elsewhere:
+        tables += more
     return tables
 
 

@@ -49,7 +49,7 @@ class DeletesPeople(admin.ModelAdmin):  # type: ignore[type-arg] # not subscript
         """Begin with each of them."""
         self._begin(request, queryset)
 
-    def response_delete(self, request: HttpRequest, obj_display: str, obj_id: str) -> HttpResponse:
+    def response_delete(self, request: HttpRequest, obj_display: str, obj_id: Any) -> HttpResponse:
         """Go back to the list, where it is said how far it is."""
         return redirect("admin:copilot_user_changelist")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 from zipfile import ZipFile
@@ -120,6 +122,28 @@ async def test_an_archive_that_cannot_be_made_is_an_error_and_no_half_of_one(
     visitor.raise_request_exception = False
     answer = await visitor.post(reverse("account-download"))
     assert (answer.status_code, [out.closed for out in opened]) == (500, [True])
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_archive_whose_person_has_left_is_made_no_further(
+    visitor: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def write(user: User, out: Any) -> None:
+        try:
+            while out.write(b"more"):
+                began.set()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(account, "write_export", write)
+    asked = asyncio.create_task(visitor.post(reverse("account-download")))
+    assert await asyncio.to_thread(began.wait, 10)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert await asyncio.to_thread(ended.wait, 10)
 
 
 # --- leaving --------------------------------------------------------------------------------------
