@@ -24,6 +24,7 @@ from copilot.operators.audit import record
 from copilot.retention import pruning
 from copilot.sweep import RULES, sweep
 from copilot.usage.keeping import usage_end
+from copilot.usage.tally import reconcile
 from copilot.workspaces import workspace_of
 from linking.leaving import forget_old_tokens
 from linking.login import issue_login_link
@@ -165,6 +166,13 @@ def test_sums_go_before_the_records_that_they_are_of(at: datetime, user: User) -
     kept = set(UsageCounter.objects.values_list("window", "starts_on"))
     assert kept == {("week", date(2026, 7, 6)), ("day", date(2026, 6, 1))}
     assert (pruning.old_usage(), UsageRecord.objects.count()) == (1, 0)
+
+
+def test_windows_that_are_kept_no_longer_are_not_compared_with_their_records(at: datetime, user: User) -> None:
+    used(user, MONDAY - 8 * DAY, cost_microdollars=5, aside=uuid.uuid4(), fence=0)
+    assert reconcile(user.pk) == []
+    used(user, MONDAY, cost_microdollars=5, aside=uuid.uuid4(), fence=0)
+    assert [window.kind for window, _, _ in reconcile(user.pk)] == ["day", "week"]
 
 
 def test_what_a_live_turn_used_stays_however_old_it_is(at: datetime, user: User) -> None:
