@@ -6,8 +6,12 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
+
 from approvals.decisions import CallDecision
 from approvals.models import Action, AuditEntry
+from common.ages import end_of_keeping, oldest_before
+from common.db import transact
 
 #: Who acts where nobody does.
 SERVER = "server"
@@ -47,3 +51,31 @@ def note_ended(action: Action, *, event: str, reason: str, actor: str, surface: 
 
 def _about(action: Action) -> dict[str, uuid.UUID | Any]:
     return {"user_id": action.user_id, "action": action.pk, "session": action.session, "turn": action.turn}
+
+
+# --- the end of entries ---------------------------------------------------------------------------
+#
+# Entries are final to everybody else: these two go past the model's own refusal.
+
+
+@transact
+def forget_old(most: int) -> int:
+    """Remove the oldest entries, at most so many, that are over ``AUDIT_RETENTION_DAYS`` old; return how many."""
+    end = end_of_keeping(settings.AUDIT_RETENTION_DAYS)
+    due = oldest_before(AuditEntry.objects.all(), end, moment="at", most=most)
+    return AuditEntry._base_manager.filter(pk__in=due).delete()[0] if due else 0
+
+
+@transact
+def make_nobodys(user_id: uuid.UUID, most: int) -> int:
+    """Keep of a person's entries, at most so many, only what was done and when; return of how many.
+
+    Whoever else acted on them from the admin stays named: that is what operators answer for.
+    """
+    ids = list(AuditEntry.objects.filter(user=user_id).values_list("pk", flat=True)[:most])
+    if not ids:
+        return 0
+    entries = AuditEntry._base_manager.filter(pk__in=ids)
+    entries.exclude(surface="admin").update(actor="")
+    nothing = {"text": "", "shown": None, "final": None, "shown_sha256": "", "final_sha256": ""}
+    return entries.update(user=None, session=None, turn=None, **nothing)

@@ -31,6 +31,7 @@ from copilot.operators.admin_actions import TurnOperations
 from copilot.operators.timeline_page import TimelineAdmin
 from copilot.operators.turn_filters import CategoryFilter, ErrorFilter, HoursFilter, ModelFilter, UserFilter
 from copilot.presets import name_problem, remove
+from copilot.retention.admin import DeletesPeople
 
 
 def session_link(session_id: object) -> str:
@@ -68,14 +69,15 @@ class ToolCallInline(ReadOnlyInline):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg] # not subscriptable at run time
-    """People; they are deactivated, not deleted, once they have sessions."""
+class UserAdmin(DeletesPeople, DjangoUserAdmin):  # type: ignore[type-arg] # not subscriptable at run time
+    """People. Whoever is to stay away for a time is deactivated; who is deleted goes with everything of theirs."""
 
     fieldsets = (
         *(DjangoUserAdmin.fieldsets or ()),
-        ("Copilot", {"fields": ("tier", "time_zone")}),
+        ("Copilot", {"fields": ("tier", "time_zone", "deleting_at")}),
     )
-    list_display = ("username", "email", "is_active", "is_staff", "tier", "last_login")
+    readonly_fields = ("deleting_at",)
+    list_display = ("username", "email", "is_active", "is_staff", "tier", "last_login", "deleting_at")
     show_full_result_count = False
 
 

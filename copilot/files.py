@@ -280,8 +280,8 @@ def delete_unsent(seconds: float = UNSENT_SECONDS) -> int:
 
 
 def delete_leftovers(seconds: float = LEFTOVER_SECONDS) -> int:
-    """Remove contents, as old as this, that no row speaks of: of deleted people, and of uploads that were cut
-    off; return how many."""
+    """Remove contents, as old as this, that no row speaks of: of uploads and deletions that were cut off; return
+    how many."""
     removed = 0
     old = _older_than(time.time() - seconds)
     while paths := list(islice(old, AT_ONCE)):

@@ -15,3 +15,10 @@ turn_ended = Signal()
 #: The sweep looks after things: receivers see to what is theirs and return of how many rows they did. Not sent in
 #: a transaction; ``rarely`` tells the passes that tidy up from those that look each second.
 sweeping = Signal()
+
+#: Everything of ``user`` is being deleted: receivers delete some of what is theirs and return of how many rows;
+#: they are asked until there is nothing left. Not sent in a transaction.
+deleting = Signal()
+
+#: ``user`` wants their data: receivers return a list of ``copilot.export.tables.Table``.
+exporting = Signal()

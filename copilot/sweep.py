@@ -26,6 +26,8 @@ from common.errors import Busy
 from copilot.events.log import EventBatch, from_outside
 from copilot.files import delete_leftovers, delete_unsent
 from copilot.models import Message, Session, Turn, TurnEvent, Worker
+from copilot.retention import pruning
+from copilot.retention.leaving import leaving_people
 from copilot.signals import sweeping
 from copilot.turns import children
 from copilot.turns.begin import do_pass_on
@@ -269,7 +271,7 @@ def _unsent_files() -> int:
 
 
 def _leftover_contents() -> int:
-    """Contents of files that are gone, such as those of deleted people."""
+    """Contents of files whose rows are gone, where they could not be removed with them."""
     return delete_leftovers()
 
 
@@ -349,6 +351,9 @@ RULES: tuple[Rule, ...] = (
     Rule(_leftover_events, every=60),
     Rule(_unsent_files, every=600),
     Rule(_leftover_contents, every=3600),
+    Rule(leaving_people, every=2),
+    *(Rule(prune, every=30) for prune in pruning.RULES),
+    Rule(pruning.leftover_workspaces, every=3600),
     Rule(_elsewhere),
     Rule(_elsewhere_rarely, every=600),
 )

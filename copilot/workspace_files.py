@@ -47,7 +47,7 @@ class WorkspaceFile:
 def list_workspace(session_id: uuid.UUID) -> list[WorkspaceFile]:
     """Return the files of a session's workspace by path, at most ``LISTED_MAX``; links and pipes are no files."""
     found = []
-    for path, handle in islice(_walk(session_id), LISTED_MAX):
+    for path, handle in islice(walk_workspace(session_id), LISTED_MAX):
         with handle:
             state = os.fstat(handle.fileno())
             head = handle.read(HEAD)
@@ -56,8 +56,11 @@ def list_workspace(session_id: uuid.UUID) -> list[WorkspaceFile]:
     return sorted(found, key=lambda file: file.path)
 
 
-def _walk(session_id: uuid.UUID) -> Iterator[tuple[str, BinaryIO]]:
-    """Yield the files with their paths, those of a folder before those of the folders in it."""
+def walk_workspace(session_id: uuid.UUID) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield the files of a session with their paths, those of a folder before those of the folders in it.
+
+    Links and pipes are no files. The caller closes what it gets.
+    """
     waiting: list[list[str]] = [[]]
     for place in waiting:  # grows meanwhile
         folder = _open_folder(session_id, place)

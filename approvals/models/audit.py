@@ -32,6 +32,7 @@ class AuditEntry(models.Model):
     """One fact about approvals, written in the transaction that made it so. Never changed; one a call decided.
 
     It stays when its session is deleted. Arguments and words are in their shown form: nothing secret is in here.
+    Of somebody who was deleted only what was done and when stays: a row of nobody's.
     """
 
     class Event(models.TextChoices):
@@ -44,8 +45,8 @@ class AuditEntry(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     at = models.DateTimeField(db_default=db_now())
     event = models.CharField(max_length=12, choices=Event)
-    #: Who was asked.
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    #: Who was asked; null: their account was deleted since.
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="+")
     #: Who did it: by name, which outlives the account. Empty: the server itself.
     actor = models.CharField(max_length=150, blank=True, default="")
     #: web, api, a bot's platform, or "server".
@@ -81,6 +82,19 @@ class AuditEntry(models.Model):
                 name="audit_one_decision_a_call",
                 fields=["action", "tool_call"],
                 condition=Q(event="decided"),
+            ),
+            models.CheckConstraint(
+                name="audit_of_nobody_tells_nothing",
+                condition=Q(user__isnull=False)
+                | Q(
+                    text="",
+                    shown__isnull=True,
+                    final__isnull=True,
+                    shown_sha256="",
+                    final_sha256="",
+                    session__isnull=True,
+                    turn__isnull=True,
+                ),
             ),
         ]
         indexes = [

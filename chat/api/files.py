@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.http import content_disposition_header
@@ -100,14 +100,14 @@ async def file_view(request: HttpRequest, file_id: str, *, caller: Caller) -> St
         "Content-Disposition": content_disposition_header(not opened.inline, opened.name) or "attachment",
     }
     return StreamingHttpResponse(
-        _Pieces(opened.content, opened.size), content_type=opened.content_type, headers=headers
+        Pieces(opened.content, opened.size), content_type=opened.content_type, headers=headers
     )
 
 
-class _Pieces:
+class Pieces:
     """At most ``size`` bytes of a file: one in a workspace may grow meanwhile."""
 
-    def __init__(self, content: BinaryIO, size: int) -> None:
+    def __init__(self, content: IO[bytes], size: int) -> None:
         self._content = content
         self._left = size
 

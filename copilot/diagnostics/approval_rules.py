@@ -10,7 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.conf import settings
+
 from approvals.models import Action
+from common.ages import end_of_keeping
 from copilot.diagnostics.facts import ActionFacts, TurnFacts
 from copilot.models import ToolCall, Turn
 
@@ -68,9 +71,17 @@ def decisions_are_whole_and_audited(facts: TurnFacts) -> Iterator[str]:
         decided = Counter(decision["tool_call_id"] for decision in action.decisions or ())
         if decided != asked:
             yield f"approval {action.pk} asks about {asked.total()} calls, but decides {decided.total()}"
+        if _outlived_by_log(action):
+            continue
         audited = Counter(str(call_id) for call_id in facts.audited.get(action.pk, ()))
         if audited != decided:
             yield f"approval {action.pk} has {audited.total()} audit entries for {decided.total()} decisions"
+
+
+def _outlived_by_log(action: Action) -> bool:
+    """Whether its entries may be gone by now: the log is kept for so many days, and their turn for longer."""
+    end = end_of_keeping(settings.AUDIT_RETENTION_DAYS)
+    return end is not None and action.resolved_at is not None and action.resolved_at < end
 
 
 def sealed_values_are_forgotten(facts: TurnFacts) -> Iterator[str]:

@@ -38,6 +38,8 @@ class UsageCounter(models.Model):
             models.CheckConstraint(name="usage_window_is_known", condition=Q(window__in=["day", "week"])),
             models.CheckConstraint(name="usage_forgiven_was_used", condition=Q(forgiven__lte=F("used"))),
         ]
+        # Windows that are kept no longer. No update of a counter touches it.
+        indexes = [models.Index(name="usage_window_by_age", fields=["starts_on"])]
 
     def __str__(self) -> str:
         return f"{self.window} {self.starts_on}: {self.used}"

@@ -14,6 +14,7 @@ from django.db.models.functions import Least, TruncDay, TruncWeek
 from common.db import transact
 from copilot.models import Turn, UsageCounter, UsageRecord
 from copilot.usage.counters import Amounts, do_touch
+from copilot.usage.keeping import usage_end
 from copilot.usage.windows import Window, windows_of
 
 _NOTHING = Amounts()
@@ -27,8 +28,13 @@ class Tally:
     actual: dict[Window, Amounts] = field(default_factory=dict)
 
     def differences(self) -> Iterator[tuple[Window, Amounts, Amounts]]:
-        """Yield each window where the two differ, with what is counted and what should be."""
-        for window in sorted(self.counted.keys() | self.actual.keys()):
+        """Yield each window where the two differ, with what is counted and what should be.
+
+        Windows of which nothing is kept any more are none: their rows go one after the other.
+        """
+        end = usage_end()
+        windows = self.counted.keys() | self.actual.keys()
+        for window in sorted(each for each in windows if end is None or each.starts_on >= end.date()):
             counted, actual = self.counted.get(window, _NOTHING), self.actual.get(window, _NOTHING)
             if counted != actual:
                 yield window, counted, actual
