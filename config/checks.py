@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register, run_checks
 
 from common.checks import TAG
+from common.tracing import missing_packages
 from common.usertext import checker_problems
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,21 @@ def check_debug(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             f"DEBUG is on, but BASE_URL is {settings.BASE_URL}: error pages show source code to anyone.",
             hint="Set DEBUG=false.",
             id="holdfast.W002",
+        )
+    ]
+
+
+@register(TAG)
+def check_tracing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What sends spans is installed where spans are to be sent."""
+    missing = missing_packages() if settings.OTEL_EXPORTER_OTLP_ENDPOINT else []
+    if not missing:
+        return []
+    return [
+        Error(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but {' and '.join(missing)} cannot be imported.",
+            hint="Install it (pip install --require-hashes -r requirements-otel.txt), or unset the variable.",
+            id="holdfast.E030",
         )
     ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from common import metrics
 from config.env import BadSetting
 
 
@@ -17,6 +18,21 @@ def require_secret_key() -> None:
         raise BadSetting(
             "SECRET_KEY", "is not set. Set the same long random value for every web and worker process."
         )
+
+
+def serve_metrics() -> None:
+    """Answer with this process's metrics where the settings say; for processes that serve no pages."""
+    if not settings.METRICS_PORT:
+        return
+    address = f"{settings.METRICS_HOST}:{settings.METRICS_PORT}"
+    try:
+        metrics.serve(settings.METRICS_PORT, settings.METRICS_HOST)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadSetting(
+            "METRICS_PORT",
+            f"cannot listen on {address} ({reason}). Give each worker process of a host a port of its own.",
+        ) from error
 
 
 def prepare_data_dir(path: Path) -> None:

@@ -12,6 +12,7 @@ from common.prepared import insert
 from copilot.models import UsageRecord
 from copilot.providers.base import Usage
 from copilot.providers.pricing import Cost
+from copilot.turns.measures import count_use_on_commit, counting_accounting_errors
 from copilot.turns.progress import token_amounts
 
 
@@ -36,13 +37,15 @@ def record_aside(
     columns = {"aside": aside, "step": call, "user_id": user_id, "model": model, **token_amounts(usage)}
     columns |= {"cost_microdollars": cost.microdollars, "cost_source": cost.source}
     columns |= {"estimated": usage.estimated, "answered_by": answered_by}
-    try:
-        _store(session_id=session_id, **columns)
-    except IntegrityError:
-        if not UsageRecord.objects.filter(aside=aside, step=call).exists():
-            _store(**columns)  # the session was deleted meanwhile
+    with counting_accounting_errors():
+        try:
+            _store(usage, session_id=session_id, **columns)
+        except IntegrityError:
+            if not UsageRecord.objects.filter(aside=aside, step=call).exists():
+                _store(usage, **columns)  # the session was deleted meanwhile
 
 
 @transact
-def _store(**columns: Any) -> None:
+def _store(usage: Usage, **columns: Any) -> None:
     insert(UsageRecord(fence=0, **columns))
+    count_use_on_commit(columns["model"], token_amounts(usage), columns["cost_microdollars"])

@@ -16,6 +16,7 @@ from approvals.rules import resolve_policy
 from common.db import seconds_ago
 from common.prepared import Update, insert, prepared_update
 from common.redaction import redact_text
+from common.trail import stored_trail
 from copilot.events import publish
 from copilot.instructions import instructions_of
 from copilot.models import Message, Session, Turn
@@ -87,6 +88,7 @@ def do_begin_turn(
         "submitted",
         messages=[str(message.id) for message in messages],
         **({"asked_from": again.asked_from} if again else {}),
+        **stored_trail(),
     )
     dispatch_on_commit(turn.id)
     return turn

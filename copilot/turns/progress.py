@@ -24,6 +24,7 @@ from copilot.providers.base import Usage
 from copilot.providers.pricing import Cost, worst_source
 from copilot.turns.claim import Claim
 from copilot.turns.journal import journal, touch
+from copilot.turns.measures import count_use_on_commit, counting_accounting_errors
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,7 @@ def record_usage(
         model: ``provider/name`` that was asked.
         answered_by: who answered, where the provider names another.
     """
-    with suppress(_Counted):
+    with counting_accounting_errors(), suppress(_Counted):
         _record_usage(claim, step, call, usage, cost, model=model, answered_by=answered_by)
 
 
@@ -219,6 +220,7 @@ def _record_usage(claim: Claim, step: int, call: int, usage: Usage, cost: Cost, 
     # First, because it locks: a commit of unknown outcome that is still under way is waited for.
     if not _add_to_session(claim.session_id, usage.input_tokens, usage.output_tokens, cost.microdollars or 0):
         return  # deleted meanwhile, with all its turns
+    count_use_on_commit(by["model"], amounts, cost.microdollars)
     known = _records_of_step(claim.turn_id, claim.fence, step)
     if not known:
         insert(
