@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -12,16 +14,21 @@ from approvals.actions import decide, expire
 from approvals.decisions import Wish
 from approvals.models import Action
 from common.db import db, transact
-from copilot.models import Turn, UsageRecord
+from copilot.events import publish
+from copilot.events.follow import follow
+from copilot.models import UsageRecord
 from copilot.providers.base import Usage
 from copilot.providers.pricing import Cost
 from copilot.providers.registry import known_model
 from copilot.sweep import sweep
 from copilot.turns import progress
+from copilot.turns.cancel import cancel_turn
 from copilot.turns.progress import record_usage
 from copilot.turns.recover import take_over
-from tests.factories import expire_lease, make_running
-from tests.harness import Crew
+from linking.keys import issue_key
+from tests.chat.sockets import connected
+from tests.factories import expire_lease, make_running, make_user
+from tests.harness import PATIENCE, Crew
 from tests.observability.measuring import Measured
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,11 +37,17 @@ BUSY = '/think hm\n/words 30\n/tool calculator {"expression": "6 * 7"}\n/words 2
 KINDS = ("input", "output", "reasoning", "cache_read", "cache_write")
 
 
-def recorded(turn: Turn) -> dict[str, int]:
-    """Return what a turn's usage records add up to."""
+def recorded(**which: Any) -> dict[str, int]:
+    """Return what usage records add up to."""
     columns = [*(f"{kind}_tokens" for kind in KINDS), "cost_microdollars"]
-    sums = UsageRecord.objects.filter(turn=turn).aggregate(**{column: Sum(column) for column in columns})
+    sums = UsageRecord.objects.filter(**which).aggregate(**{column: Sum(column) for column in columns})
     return {column: value or 0 for column, value in sums.items()}
+
+
+def counted(measured: Measured) -> dict[str, float]:
+    """Return what was counted, under the same names."""
+    tokens = {f"{kind}_tokens": measured("tokens_total", model="demo/demo", kind=kind) for kind in KINDS}
+    return {**tokens, "cost_microdollars": measured("cost_microdollars_total")}
 
 
 async def test_a_turn_is_counted_once_with_all_that_it_used(crew: Crew, measured: Measured) -> None:
@@ -49,22 +62,54 @@ async def test_a_turn_is_counted_once_with_all_that_it_used(crew: Crew, measured
     assert measured("turn_running_seconds_sum") == pytest.approx(turn.running_ms / 1000)
     assert measured("model_call_seconds_count", model="demo/demo") == len(crew.requests) == 2
     assert measured("log_write_lag_seconds_count") > 0
-    used = await db(recorded, turn)
+    used = await db(recorded, turn=turn)
     assert used["output_tokens"] >= 50
     assert used["cost_microdollars"] > 0
-    counted = {f"{kind}_tokens": measured("tokens_total", model="demo/demo", kind=kind) for kind in KINDS}
-    assert {**counted, "cost_microdollars": measured("cost_microdollars_total")} == used
+    assert counted(measured) == used
     assert measured("accounting_errors_total") == measured("provider_errors_total") == 0
 
 
-async def test_whoever_follows_tells_how_late_chunks_come(crew: Crew, measured: Measured) -> None:
+async def test_what_is_counted_is_what_is_recorded_whatever_became_of_the_calls(
+    crew: Crew, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("copilot.agent.asking.BACKOFF_SECONDS", 0.01)
+    first = await crew.hire()
+    ended = [await crew.say(BUSY), await crew.say("/faillate network 1\n/words 5"), await crew.say("/fail quota")]
+    stopped, lost = await crew.send("/words 900 20"), await crew.send("/words 5\n/step\n/words 60 10")
+    await crew.until(stopped, "text-delta")
+    await cancel_turn(user=stopped.session.user, turn_id=stopped.pk)
+    await crew.until(lost, "finish-step")
     await crew.hire()
-    turn = await crew.send("/words 20 5")
-    assert measured("followers") == 0
-    await crew.until(turn, "text-delta")
-    await crew.ended(turn)
-    assert measured("chunk_lag_seconds_count") > 0
-    assert 0 <= measured("chunk_lag_seconds_sum") < 5 * measured("chunk_lag_seconds_count")
+    await crew.lose(first)
+    await crew.recover(lost)
+    ended += [await crew.ended(stopped), await crew.ended(lost)]
+    assert [turn.status for turn in ended] == ["completed", "completed", "failed", "cancelled", "completed"]
+    assert counted(measured) == await db(recorded)
+    assert measured("turns_ended_total") == len(ended)
+
+
+@pytest.mark.usefixtures("hints")
+async def test_open_websockets_are_counted_until_they_close(measured: Measured) -> None:
+    _, key = await db(lambda: issue_key(user=make_user()))
+    async with connected("user/", key) as wire:
+        await wire.frame("approvals")
+        assert measured("sockets", kind="user") == 1
+    assert measured("sockets") == 0
+
+
+@pytest.mark.usefixtures("hints")
+async def test_whoever_follows_tells_how_late_chunks_come(measured: Measured) -> None:
+    publish.set_loop(asyncio.get_running_loop())
+    holder = await db(make_running)
+    await db(holder.begin)
+    async with asyncio.timeout(PATIENCE), aclosing(follow(holder.claim.turn_id)) as items:
+        await anext(items)
+        assert measured("followers") == 1
+        assert measured("chunk_lag_seconds_count") == 0, "what was read from the log is as old as it is"
+        while not measured("chunk_lag_seconds_count"):  # the first ones may come before the group was joined
+            await db(holder.say, "a")
+            await anext(items)
+    assert 0 < measured("chunk_lag_seconds_sum") < PATIENCE
     assert measured("followers") == 0
 
 

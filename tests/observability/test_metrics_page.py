@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +14,9 @@ from django.db import OperationalError
 from django.test import Client
 
 from common.db import seconds_ago
+from common.metrics import _forget_dead_gauges
 from config import metrics as page
+from config.startup import serve_metrics
 from copilot.diagnostics.figures import figures
 from copilot.models import Turn, Worker
 from linking.keys import issue_key
@@ -116,3 +123,28 @@ def test_workers_that_are_gone_or_going_are_not_counted() -> None:
 def test_reading_the_rows_reads_no_whole_table() -> None:
     make_turn(make_session())
     assert scans(plans(figures)) == []
+
+
+def test_what_processes_held_open_that_are_gone_is_not_summed(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = [f"gauge_livesum_{gone.pid}.db", f"counter_{gone.pid}.db", f"gauge_livesum_{os.getpid()}.db"]
+    for name in names:
+        (tmp_path / name).touch()
+    _forget_dead_gauges(tmp_path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(names[1:])
+
+
+def test_a_port_that_is_taken_stops_the_start_and_names_the_mend(settings: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings.METRICS_HOST, settings.METRICS_PORT = "127.0.0.1", taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=r"METRICS_PORT: cannot listen on .*port of its own"):
+            serve_metrics()
+
+
+def test_no_port_is_opened_that_nobody_asked_for(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    monkeypatch.setattr("common.metrics.serve", lambda port, host: opened.append(port))
+    settings.METRICS_PORT = 0
+    serve_metrics()
+    assert opened == []
