@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 
 from approvals import audit
 from approvals.decisions import SCOPES, CallDecision, Wish, check_wish, cleaned
@@ -31,6 +32,7 @@ from common.db import db_now, seconds_ago, transact
 from common.errors import AppError, Busy, Conflict, NotFound
 from common.faults import reach
 from common.ids import as_uuid
+from common.metrics import approvals_closed, decision_seconds
 from common.redaction import redact_json, redact_text
 from common.sealing import SealBroken, digest_of_arguments, seal
 
@@ -240,6 +242,13 @@ def _leave_pending(action: Action, **changes: Any) -> None:
     if pending.update(**changes, resolved_at=db_now(), sealed="") != 1:
         raise StaleAction
     action.refresh_from_db()
+    transaction.on_commit(lambda: _count(action), robust=True)
+
+
+def _count(action: Action) -> None:
+    approvals_closed.labels(action.kind, action.status).inc()
+    if action.status == Action.Status.DECIDED and action.resolved_at:
+        decision_seconds.labels(action.kind).observe((action.resolved_at - action.created_at).total_seconds())
 
 
 # --- expiring and cancelling ------------------------------------------------------------------

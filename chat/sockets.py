@@ -18,6 +18,7 @@ from django.db import InterfaceError, OperationalError
 from chat.api.parsing import load_json
 from common.auth import Caller, authenticate_scope, still_valid
 from common.errors import AppError, Busy, Forbidden, Invalid, NotAuthenticated, NotFound
+from common.metrics import sockets
 from copilot.events.listen import listen
 from copilot.turns.submit import CLIENT_ID_MAX
 
@@ -71,7 +72,9 @@ class Socket(AsyncWebsocketConsumer):
         self._sent_at = time.monotonic()
         self._hint = asyncio.Event()
         self._closing = False
+        self._counted = False
         await self.accept()
+        self._count(+1)
         await self._guarded(self._enter())
 
     async def _enter(self) -> None:
@@ -86,9 +89,15 @@ class Socket(AsyncWebsocketConsumer):
         _ = self.spawn(self._keep_checking())
 
     async def disconnect(self, code: int) -> None:
+        if self._counted:
+            self._count(-1)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _count(self, change: int) -> None:
+        self._counted = change > 0
+        sockets.labels(type(self).__name__.removesuffix("Consumer").lower()).inc(change)
 
     async def shut(self, code: int) -> None:
         """Close the connection with one of the documented codes."""

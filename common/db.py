@@ -19,7 +19,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -38,6 +38,7 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from common.errors import Busy
+from common.trail import take_up, trail
 
 logger = logging.getLogger(__name__)
 
@@ -148,24 +149,25 @@ class _Threads:
     """
 
     def __init__(self, name: str, size: int) -> None:
-        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], _Outcome]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[tuple[Callable[[], Any], _Outcome, Mapping[str, str]]] = queue.SimpleQueue()
         for number in range(size):
             threading.Thread(target=self._run, name=f"{name}_{number}", daemon=True).start()
 
     def call(self, fn: Callable[[], Any]) -> _Outcome:
         """Run ``fn`` in one of the threads. On a loop."""
         outcome = _Outcome(loop=asyncio.get_running_loop())
-        self._calls.put((fn, outcome))
+        self._calls.put((fn, outcome, trail()))
         return outcome
 
     def _run(self) -> None:
         while True:
             try:
-                fn, outcome = self._calls.get(timeout=KEEP_SECONDS)
+                fn, outcome, ids = self._calls.get(timeout=KEEP_SECONDS)
             except queue.Empty:
                 with suppress(Exception):
                     release_connections()
-                fn, outcome = self._calls.get()
+                fn, outcome, ids = self._calls.get()
+            take_up(ids)
             result, error = None, None
             try:
                 result = fn()
@@ -174,7 +176,7 @@ class _Threads:
             _settle_connection()
             with suppress(RuntimeError):  # the loop has ended, and with it who asked
                 outcome.get_loop().call_soon_threadsafe(outcome.settle, result, error)
-            del fn, outcome, result, error  # nothing is kept alive by a thread that waits
+            del fn, outcome, ids, result, error  # nothing is kept alive by a thread that waits
 
 
 def _settle_connection() -> None:
@@ -189,8 +191,13 @@ def _settle_connection() -> None:
 
 def connection_wanted() -> bool:
     """Whether another thread of this process waits for a connection of the pool."""
+    return pool_stats().get("requests_waiting", 0) > 0
+
+
+def pool_stats() -> dict[str, int]:
+    """Return what psycopg's pool of this process tells of itself; empty where there is none."""
     pool = getattr(connection, "pool", None)
-    return pool is not None and pool.get_stats().get("requests_waiting", 0) > 0
+    return pool.get_stats() if pool is not None else {}
 
 
 class _Executors:

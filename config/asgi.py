@@ -14,14 +14,17 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 http = finally_refused(get_asgi_application)  # before anything that imports models
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.conf import settings  # noqa: E402
 
 from chat.origin import AllowedOrigin  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
+from common import tracing  # noqa: E402
 from common.body_limit import BodyLimit  # noqa: E402
 from common.checks import TAG  # noqa: E402
 from common.errors import Busy  # noqa: E402
 from common.garbage import spare_what_is_loaded  # noqa: E402
-from common.logs import hide_tokens_of_servers  # noqa: E402
+from common.logs import hide_tokens_of_servers, write_json_for_servers  # noqa: E402
+from common.request_ids import RequestIds  # noqa: E402
 from config.checks import require_sound_settings  # noqa: E402
 from config.startup import require_secret_key  # noqa: E402
 from copilot.events import publish  # noqa: E402
@@ -30,6 +33,9 @@ from copilot.files import SIZE_MAX  # noqa: E402
 finally_refused(require_secret_key)
 finally_refused(lambda: require_sound_settings([TAG]))
 hide_tokens_of_servers()
+if settings.LOG_FORMAT == "json":
+    write_json_for_servers()
+tracing.start("embedded" if settings.EMBEDDED else "web")
 
 
 class NamesLoop:
@@ -74,8 +80,10 @@ class SaysComeAgain:
 # The largest upload, with what a form puts around it.
 bounded = BodyLimit(http, most=SIZE_MAX + 1024 * 1024)
 application = NamesLoop(
-    ProtocolTypeRouter(
-        {"http": SaysComeAgain(bounded), "websocket": AllowedOrigin(URLRouter(websocket_urlpatterns))}
+    RequestIds(
+        ProtocolTypeRouter(
+            {"http": SaysComeAgain(bounded), "websocket": AllowedOrigin(URLRouter(websocket_urlpatterns))}
+        )
     )
 )
 spare_what_is_loaded()

@@ -34,10 +34,11 @@ def _start_worker(**_: Any) -> None:
     """Begin to work before the first message is taken."""
     from django.conf import settings
 
+    from common import tracing
     from common.checks import TAG
     from common.garbage import spare_what_is_loaded
     from config.checks import require_sound_settings
-    from config.startup import require_database, require_redis, require_secret_key
+    from config.startup import require_database, require_redis, require_secret_key, serve_metrics
     from copilot import worker
 
     if worker.current() is not None:
@@ -46,6 +47,8 @@ def _start_worker(**_: Any) -> None:
     require_redis()
     require_sound_settings([TAG])
     require_database()
+    serve_metrics()
+    tracing.start("worker")
     thread = worker.LoopThread()
     here = worker.Worker(thread.loop, slots=settings.WORKER_TURNS)
     try:

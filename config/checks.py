@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register, run_checks
 
 from common.checks import TAG
+from common.tracing import missing_packages
 from common.usertext import checker_problems
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,21 @@ def check_redirect(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             "request would be sent to https for ever.",
             hint="Set BASE_URL to the public https:// address, or SSL_REDIRECT=false.",
             id="holdfast.E020",
+        )
+    ]
+
+
+@register(TAG)
+def check_tracing(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """What sends spans is installed where spans are to be sent."""
+    missing = missing_packages() if settings.OTEL_EXPORTER_OTLP_ENDPOINT else []
+    if not missing:
+        return []
+    return [
+        Error(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but {' and '.join(missing)} cannot be imported.",
+            hint="Install it (pip install --require-hashes -r requirements-otel.txt), or unset the variable.",
+            id="holdfast.E030",
         )
     ]
 

@@ -225,11 +225,16 @@ else:
 
 # --- logging ------------------------------------------------------------------------------
 LOG_LEVEL = env.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
+#: A line for people, or a JSON object a line for programs.
+LOG_FORMAT = env.one_of("LOG_FORMAT", ("line", "json"), "line")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "common.logs.LineFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"()": "common.logs.LineFormatter"},
+        "json": {"()": "common.logs.JsonFormatter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         **{app: {"level": LOG_LEVEL} for app in ("common", "approvals", "copilot", "chat", "linking", "config")},
@@ -239,6 +244,22 @@ LOGGING = {
         **{name: {"level": "CRITICAL"} for name in ("mcp", "client", "push_response")},
     },
 }
+
+# --- metrics and traces ---------------------------------------------------------------------
+#: Where a worker process answers with its metrics, which serves no pages; 0: nowhere.
+METRICS_PORT = env.number("METRICS_PORT", 0)
+METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
+#: Web processes that share a port share this, too: each answers for all of them.
+PROMETHEUS_MULTIPROC_DIR = env.text("PROMETHEUS_MULTIPROC_DIR")
+if PROMETHEUS_MULTIPROC_DIR:
+    try:
+        Path(PROMETHEUS_MULTIPROC_DIR).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSetting(
+            "PROMETHEUS_MULTIPROC_DIR", f"cannot be made ({error.strerror}). Name another."
+        ) from error
+#: Where spans are sent (OpenTelemetry); empty: nowhere.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
 
 # --- providers and models -----------------------------------------------------------------
 OPENAI_API_KEY = env.text("OPENAI_API_KEY")

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError
 
+from common import metrics
 from common.db import release_connections
 from config.env import BadSetting
 from copilot.diagnostics.doctor import connect_once
@@ -40,6 +41,21 @@ def require_database() -> None:
         raise BadSetting("DATABASE_URL", f"the database cannot be used ({reason}). {mend}") from error
     finally:
         release_connections()
+
+
+def serve_metrics() -> None:
+    """Answer with this process's metrics where the settings say; for processes that serve no pages."""
+    if not settings.METRICS_PORT:
+        return
+    address = f"{settings.METRICS_HOST}:{settings.METRICS_PORT}"
+    try:
+        metrics.serve(settings.METRICS_PORT, settings.METRICS_HOST)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadSetting(
+            "METRICS_PORT",
+            f"cannot listen on {address} ({reason}). Give each worker process of a host a port of its own.",
+        ) from error
 
 
 def prepare_data_dir(path: Path) -> None:

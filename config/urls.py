@@ -15,6 +15,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 import linking.urls
 from config.errors import api_not_found
 from config.health import healthz, readyz
+from config.metrics import metrics
 from copilot.operators.diagnostics_page import diagnostics_page
 
 # JSON unless YAML is asked for: every YAML reader reads it too.
@@ -27,6 +28,7 @@ _docs = csp_update({"style-src": [UNSAFE_INLINE]})(SpectacularSwaggerSplitView.a
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     path("api/v1/schema", _schema, name="schema"),
     path("api/v1/docs", _docs, name="docs"),
     path("api/v1/", include(linking.urls.api_urlpatterns)),

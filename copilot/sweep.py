@@ -21,6 +21,7 @@ from django.db.models import Exists, OuterRef, Q
 from approvals import actions as approvals
 from approvals.models import Action
 from approvals.reach import reach_due
+from common import metrics
 from common.db import db_now, release_connections, seconds_ago, transact
 from common.errors import Busy
 from copilot.events.log import EventBatch, from_outside
@@ -67,12 +68,17 @@ def sweep(rules: Sequence[Rule] | None = None) -> dict[str, int]:
     with _alone() as alone:
         if not alone:
             return {}
+        began = time.monotonic()
         there: dict[str, bool] = {status: _any(status) for status in (Turn.Status.RUNNING, Turn.Status.QUEUED)}
         done = {
             rule.name: rule.act()
             for rule in (RULES if rules is None else rules)
             if rule.about is None or there[rule.about]
         }
+        metrics.sweep_passes.inc()
+        metrics.sweep_seconds.observe(time.monotonic() - began)
+    for name, count in done.items():
+        metrics.sweep_rows.labels(name).inc(count)
     return {name: count for name, count in done.items() if count}
 
 
@@ -174,6 +180,7 @@ def _undispatched() -> int:
         if not _note_dispatch(turn_id, dispatches):
             continue
         told += 1
+        metrics.healed_by_sweep.inc()
         if not dispatch(turn_id):
             break  # a broker that hangs costs seconds: it is asked once a pass
     if turns:
@@ -387,9 +394,11 @@ class Sweeper:
             try:
                 done = sweep([rule for rule in RULES if passes % rule.every == 0])
             except DatabaseError as error:
+                metrics.sweep_failures.inc()
                 logger.warning("sweep failed", extra={"action": "sweep_failed", "error": repr(error)})
             except Exception:
                 # A bug in one rule must not end the sweeping of this process.
+                metrics.sweep_failures.inc()
                 logger.exception("sweep failed", extra={"action": "sweep_failed"})
             else:
                 if done:

@@ -27,6 +27,9 @@ from common.alive import report_alive
 from common.db import db, db_steady, release_connections
 from common.faults import reach
 from common.loops import new_event_loop
+from common.metrics import claim_lag_seconds, loop_lag_seconds
+from common.tracing import span, traceparent
+from common.trail import follow_trail
 from common.version import VERSION
 from copilot.agent.live import LiveTurn
 from copilot.agent.loop import Leave, run_turn
@@ -169,8 +172,9 @@ class Worker:
         done: asyncio.Future[None] = self.loop.create_future()
         self._running.add(done)
         try:
-            if claim := await self._claim():
-                await self._hold(claim)
+            with follow_trail():  # not that of whoever happened to tell of a turn
+                if claim := await self._claim():
+                    await self._hold(claim)
         finally:
             self._running.discard(done)
             done.set_result(None)
@@ -178,12 +182,13 @@ class Worker:
     async def _hold(self, claim: Claim) -> None:
         """Run a turn that was claimed to its end."""
         reach("turn_claimed")
+        claim_lag_seconds.observe(claim.waited)
         if lost := self.live.get(claim.turn_id):
             lost.interrupt("stale")  # this process had lost the turn and has not noticed yet
         live = self.live[claim.turn_id] = LiveTurn(claim, self.writer)
         live.lend = functools.partial(self._lend, live)
         try:
-            with self._alone_with(claim):
+            with self._alone_with(claim), _trail_of(claim):
                 await self._run(live)
         finally:
             if self.live.get(claim.turn_id) is live:
@@ -378,6 +383,7 @@ class Worker:
     def _answer(self, asked: float) -> None:
         self._pong = time.monotonic()
         self._lag = self._pong - asked
+        loop_lag_seconds.observe(self._lag)
 
     def _renew(self) -> None:
         live = list(self.live.values())
@@ -395,6 +401,15 @@ class Worker:
             if turn.id not in held:
                 self.loop.call_soon_threadsafe(turn.interrupt, "stale")  # taken over, or deleted
         self._heed(held)
+
+
+@contextlib.contextmanager
+def _trail_of(claim: Claim) -> Iterator[None]:
+    """What runs in here goes on with the request that submitted the turn."""
+    ids = {"turn_id": str(claim.turn_id), "session_id": str(claim.session_id)}
+    with span("turn", parent=claim.trail.get("traceparent", ""), fence=claim.fence, **ids):
+        with follow_trail(**{**claim.trail, "traceparent": traceparent()}, **ids):
+            yield
 
 
 _current: Worker | None = None

@@ -22,6 +22,7 @@ from django.db import DatabaseError, InterfaceError
 
 from common.db import db, db_steady, transact
 from common.errors import AppError, RateLimited
+from common.metrics import accounting_errors
 from common.redaction import redact_text
 from common.text import storable
 from copilot import selectors
@@ -333,6 +334,7 @@ class SideAnswer:
                     cost=price_call(asked.model, usage, answered_by=other.model),
                 )
         except TimeoutError:
+            accounting_errors.inc()
             logger.error("usage lost", extra={"action": "usage_lost", "user": about.user_id})
 
 

@@ -15,6 +15,7 @@ from django.conf import settings
 from common.faults import reach
 from common.redaction import redact_json
 from common.text import DEEPEST, storable, storable_json
+from common.tracing import span
 from copilot.agent.children import CallChildren
 from copilot.agent.live import LiveTurn
 from copilot.agent.results import is_long, keep_whole
@@ -89,6 +90,11 @@ async def _settle(live: LiveTurn, call: ToolCall, verdict: Run | CallOutcome, ti
 
 
 async def _run_tool(live: LiveTurn, run: Run, time_zone: str) -> CallOutcome:
+    with span("tool call", tool=run.tool.name, tool_call_id=run.call.id):
+        return await _outcome_of(live, run, time_zone)
+
+
+async def _outcome_of(live: LiveTurn, run: Run, time_zone: str) -> CallOutcome:
     call, tool = run.call, run.tool
     if call.state != ToolCall.State.RUNNING:
         await live.commit(begin_call, call_id=call.id)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from common.db import db_steady
 from common.faults import reach
+from common.metrics import first_chunk_seconds
 from copilot.events import schema
 from copilot.events.writer import Appender, LogWriter
 from copilot.turns import progress
@@ -131,6 +132,7 @@ class LiveTurn:
         """Remember how long the person waited for the first sign of an answer."""
         if self.first_chunk_ms is None:
             self.first_chunk_ms = max(0, int((datetime.now(UTC) - created_at).total_seconds() * 1000))
+            first_chunk_seconds.observe(self.first_chunk_ms / 1000)
 
     async def commit(self, write: Callable[..., Any], *, last: bool = False, **arguments: Any) -> Any:
         """Run one of the engine's fenced writes in one transaction with the deltas before it.

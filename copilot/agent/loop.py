@@ -13,6 +13,7 @@ from django.conf import settings
 from approvals.actions import approved_digests
 from approvals.policy import Policy
 from common.db import db_steady
+from common.tracing import span
 from copilot.agent import history, prompt
 from copilot.agent.asking import ask, provider_of
 from copilot.agent.between import begin, cuttable, deliver
@@ -94,7 +95,8 @@ async def _run(live: LiveTurn, state: TurnState) -> None:
             request = await make_room(live, state, provider, request)
         except Interrupted:
             continue
-        answer = await ask(live, state, provider, request)
+        with span("step", step=number):
+            answer = await ask(live, state, provider, request)
         if state.stand_in is not None:
             provider, model = state.stand_in.provider, state.stand_in.name
         if answer is None:

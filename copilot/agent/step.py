@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from common.redaction import redact_json, redact_text
 from common.redaction_stream import HOLD_SECONDS, StreamRedactor
 from common.text import DEEPEST, storable, storable_json
+from copilot.agent.called import measured_call
 from copilot.agent.inputs import ShownInput
 from copilot.agent.kept import kept
 from copilot.agent.metering import Meter
@@ -129,6 +130,10 @@ class StepStream:
         Raises:
             ProviderError: the call failed; what was shown until then is on the log.
         """
+        with measured_call(self._model):
+            return await self._run(provider, request, idle_seconds)
+
+    async def _run(self, provider: Provider, request: ModelRequest, idle_seconds: float) -> Answer:
         self._live.emit(schema.start_step())
         self.called = True
         self.heard.pause = request.pause

@@ -12,6 +12,7 @@ from common.db import db_steady
 from common.redaction import redact_text
 from common.text import storable
 from copilot.agent import prompt
+from copilot.agent.called import measured_call
 from copilot.agent.estimate import CHARACTERS_A_TOKEN, request_tokens, text_tokens
 from copilot.agent.fallback import StandIn
 from copilot.agent.history import Group
@@ -107,12 +108,13 @@ async def _ask(live: LiveTurn, state: TurnState, asked: StandIn, question: Model
     usage: Usage | None = None
     state.asked += 1
     try:
-        async with aclosing(asked.provider.stream(question)) as stream:
-            async for part in stream:
-                if isinstance(part, Text):
-                    said.append(part.delta)
-                elif isinstance(part, Usage):
-                    usage = part
+        with measured_call(asked.model):
+            async with aclosing(asked.provider.stream(question)) as stream:
+                async for part in stream:
+                    if isinstance(part, Text):
+                        said.append(part.delta)
+                    elif isinstance(part, Usage):
+                        usage = part
     finally:
         if usage is not None or said:  # what was used was used, also when it is stopped
             await _record(live, state, asked, question, usage or _estimate(question, said))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from common.db import db
 from copilot.agent import title_text
+from copilot.agent.called import measured_call
 from copilot.models import Message, Session
 from copilot.providers.base import ModelMessage, ModelRequest, Provider, ProviderError, Stop, Text, TextPart, Usage
 from copilot.providers.pricing import price_call
@@ -119,15 +120,16 @@ async def _say(provider: Provider, request: ModelRequest, subject: _Subject, att
     usage: Usage | None = None
     cut = False
     try:
-        async with aclosing(provider.stream(request)) as stream:
-            async for part in stream:
-                match part:
-                    case Text(delta=delta):
-                        said.append(delta)
-                    case Usage():
-                        usage = part
-                    case Stop(reason=reason):
-                        cut = reason == "length"
+        with measured_call(subject.model):
+            async with aclosing(provider.stream(request)) as stream:
+                async for part in stream:
+                    match part:
+                        case Text(delta=delta):
+                            said.append(delta)
+                        case Usage():
+                            usage = part
+                        case Stop(reason=reason):
+                            cut = reason == "length"
     except ProviderError as error:
         if call == len(TOKENS) or not error.transient:
             raise

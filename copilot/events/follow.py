@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.db import db
+from common.metrics import chunk_lag_seconds, followers, healed_by_follower
 from common.prepared import prepared
 from copilot.events import schema
 from copilot.events.glance import glance
@@ -96,14 +97,18 @@ class _Inbox:
         self._turn = str(turn_id)
         self._buffer: deque[tuple[int | None, Chunk]] = deque()
         self._behind = False
+        #: When the oldest of the buffer was made, by the clock of who made it; 0: not known.
+        self.since = 0.0
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> _Inbox:
+        followers.inc()
         self._task = asyncio.create_task(listen(self._group, self._hear))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        followers.dec()
         if self._task is not None:
             self._task.cancel()
             # Not ``await self._task``: whoever cancels us meanwhile must not be mistaken for its end.
@@ -115,6 +120,8 @@ class _Inbox:
             self._news.set()
         # Other versions beside this one may say other things; a channel's name may have been another follower's.
         elif message["type"] == "turn.events" and message["turn"] == self._turn:
+            if not (self._buffer and self.since):
+                self.since = message.get("since", 0.0)
             self._put(message["events"])
 
     def _put(self, events: list[tuple[int | None, Chunk]]) -> None:
@@ -177,12 +184,15 @@ async def follow(turn_id: uuid.UUID, after: int = 0) -> AsyncIterator[Event | Be
                     yield Beat()
                     seen = await glance(turn_id)
                     behind = seen is None or seen.newest > cursor or seen.status in TERMINAL
+                    if behind:
+                        healed_by_follower.inc()
                     live = seen is not None and seen.status == Turn.Status.RUNNING
                     continue
                 if time.monotonic() - beat_at >= SILENCE_WAITING:
                     beat_at = time.monotonic()
                     yield Beat()
                 events, behind = inbox.take()
+                passed_on, since = cursor, inbox.since
                 live = live or bool(events)  # it runs, whatever it did when the log was read
                 for seq, chunk in events:
                     if seq is None:
@@ -194,4 +204,8 @@ async def follow(turn_id: uuid.UUID, after: int = 0) -> AsyncIterator[Event | Be
                             return
                     elif seq > cursor:
                         behind = True
+                        healed_by_follower.inc()
                         break
+                if cursor > passed_on and since:
+                    # Whoever follows has sent them when it asks for more. The clocks of hosts differ a little.
+                    chunk_lag_seconds.observe(max(0.0, time.time() - since))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -114,6 +115,8 @@ class EventBatch:
     turn_id: uuid.UUID
     seq: int
     rows: list[Row] = field(default_factory=list)
+    #: When its events were made, by this host's clock.
+    since: float = field(default_factory=time.time, compare=False)
 
     @classmethod
     def after_log(cls, turn_id: uuid.UUID) -> EventBatch:
@@ -140,5 +143,5 @@ class EventBatch:
             insert_rows((self.turn_id, seq, chunk) for seq, chunk in self.rows)
         except IntegrityError as error:
             raise StaleTurn from error
-        turn_id, rows = self.turn_id, list(self.rows)
-        transaction.on_commit(lambda: publish.publish_events(turn_id, rows), robust=True)
+        turn_id, rows, since = self.turn_id, list(self.rows), self.since
+        transaction.on_commit(lambda: publish.publish_events(turn_id, rows, since), robust=True)

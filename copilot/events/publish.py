@@ -15,6 +15,7 @@ from typing import Any
 
 from channels.layers import get_channel_layer
 
+from common.metrics import events_hints_lost
 from copilot.events.schema import Chunk
 
 logger = logging.getLogger(__name__)
@@ -58,20 +59,24 @@ def set_loop(loop: asyncio.AbstractEventLoop | None) -> None:
     _loop = loop
 
 
-def publish_events(turn_id: object, events: Sequence[tuple[int | None, Chunk]]) -> None:
-    """Send committed events (or transient chunks, without a seq) to a turn's followers."""
-    _send([_turn_hint(turn_id, events)])
+def publish_events(turn_id: object, events: Sequence[tuple[int | None, Chunk]], since: float = 0.0) -> None:
+    """Send committed events (or transient chunks, without a seq) to a turn's followers.
+
+    Args:
+        since: when the first of them was made, by this host's clock; 0: nobody asks.
+    """
+    _send([_turn_hint(turn_id, events, since)])
 
 
 def publish_many(
-    turns: Iterable[tuple[object, Sequence[tuple[int | None, Chunk]]]], *, on_sent: Callable[[float], None]
+    turns: Iterable[tuple[object, Sequence[tuple[int | None, Chunk]], float]], *, on_sent: Callable[[float], None]
 ) -> None:
-    """Send the events of many turns in one hop to the loop.
+    """Send the events of many turns in one hop to the loop, each with when its first was made.
 
     Args:
         on_sent: told, on the loop, how many seconds the hop took: how late the loop runs.
     """
-    _send([_turn_hint(turn_id, events) for turn_id, events in turns], on_sent)
+    _send([_turn_hint(turn_id, events, since) for turn_id, events, since in turns], on_sent)
 
 
 def session_changed(session_id: object, user_id: object) -> None:
@@ -100,8 +105,9 @@ def passing() -> bool:
     return _passing
 
 
-def _turn_hint(turn_id: object, events: Sequence[tuple[int | None, Chunk]]) -> Hint:
-    return turn_group(turn_id), {"type": "turn.events", "turn": str(turn_id), "events": list(events)}
+def _turn_hint(turn_id: object, events: Sequence[tuple[int | None, Chunk]], since: float) -> Hint:
+    message = {"type": "turn.events", "turn": str(turn_id), "events": list(events), "since": since}
+    return turn_group(turn_id), message
 
 
 def _send(hints: list[Hint], on_sent: Callable[[float], None] | None = None) -> None:
@@ -136,5 +142,6 @@ async def _send_queue() -> None:
             logger.debug(
                 "hints lost", extra={"action": "hints_lost", "count": len(_queue) + 1, "error": repr(error)}
             )
+            events_hints_lost.inc(len(_queue) + 1)
             _queue.clear()
             _passing = False

@@ -18,6 +18,7 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
 from common.db import KEEP_SECONDS, connection_wanted, db_steady, release_connections, transact
 from common.errors import Busy
+from common.metrics import log_write_lag_seconds
 from copilot.events import publish, schema
 from copilot.events.log import EventBatch, Row, StaleTurn, insert_rows
 from copilot.events.schema import Chunk
@@ -56,6 +57,9 @@ class Appender:
         self._writer = writer
         self._waiting: list[Chunk] = []
         self._inflight: list[Row] = []
+        #: When the first of what waits was made, and of what was taken (this host's clock).
+        self._waits_since = 0.0
+        self._taken_since = 0.0
         self._held = False
         self._landed: asyncio.Future[None] | None = None
         self._committing = asyncio.Lock()
@@ -66,6 +70,8 @@ class Appender:
         if self.stale:
             return
         with self._writer.lock:
+            if not self._waiting:
+                self._waits_since = time.time()
             _merge(self._waiting, chunk)
             if not self._held:
                 self._writer.wants(self)
@@ -176,12 +182,18 @@ class Appender:
         """The rows taken and not settled yet."""
         return self._inflight
 
+    @property
+    def since(self) -> float:
+        """When the first of them was made."""
+        return self._taken_since
+
     def take(self) -> list[Row]:
         """Take what waits as numbered rows; nothing while held. Under the writer's lock."""
         if self._held or self.stale or self._inflight:
             return []
         self._inflight = [(self.seq + n, chunk) for n, chunk in enumerate(self._waiting, 1)]
         self._waiting = []
+        self._taken_since = self._waits_since
         self.fresh = False
         return self._inflight
 
@@ -195,6 +207,7 @@ class Appender:
                     self._writer.wants(self)
             elif outcome == "returned":
                 self._waiting = [chunk for _, chunk in rows] + self._waiting
+                self._waits_since = self._taken_since
                 if not self._held:
                     self._writer.wants(self)
             landed, self._landed = self._landed, None
@@ -312,8 +325,11 @@ class LogWriter:
         return False
 
     def _stored(self, taken: list[Appender]) -> None:
-        publish.publish_many([(appender.turn_id, appender.rows) for appender in taken], on_sent=self._sent)
+        turns = [(appender.turn_id, appender.rows, appender.since) for appender in taken]
+        publish.publish_many(turns, on_sent=self._sent)
+        now = time.time()
         for appender in taken:
+            log_write_lag_seconds.observe(now - appender.since)
             appender.settle("stored")
 
     def _sent(self, lag: float) -> None:

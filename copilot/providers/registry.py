@@ -80,6 +80,17 @@ def offered_models() -> list[ModelInfo]:
     return [_info(model_id) for model_id in settings.COPILOT_MODELS or [DEMO, *_real_models()]]
 
 
+def known_model(model_id: str) -> str:
+    """Return ``provider/name`` where the operator or this program names it, else ``provider/other`` or ``other``.
+
+    For what is counted by model: people may choose any name, which would make a figure of its own of each.
+    """
+    if model_id in {DEMO, *_allowed(), *_real_models()}:
+        return model_id
+    provider = model_id.partition("/")[0]
+    return f"{provider}/other" if provider in {*BUILT_IN, *settings.COPILOT_PROVIDERS} else "other"
+
+
 def default_model() -> str:
     """Return the id of the model that a new session takes."""
     if settings.COPILOT_DEFAULT_MODEL:

@@ -11,7 +11,8 @@ from common.prepared import insert
 from copilot.models import UsageRecord
 from copilot.providers.base import Usage
 from copilot.providers.pricing import UNKNOWN, Cost
-from copilot.turns.progress import new_record
+from copilot.turns.measures import count_use_on_commit
+from copilot.turns.progress import new_record, token_amounts
 from copilot.usage.counting import do_count, telling_of_loss
 
 
@@ -36,13 +37,15 @@ def record_aside(
     of_what = {"aside": aside, "step": call, "fence": 0, "model": model, "answered_by": answered_by}
     with telling_of_loss(user_id, aside=aside):
         try:
-            _store(new_record(user_id, usage, cost, session_id=session_id, **of_what), cost)
+            _store(new_record(user_id, usage, cost, session_id=session_id, **of_what), usage, cost)
         except IntegrityError:
+            # The session was deleted meanwhile, or it is stored already.
             if not UsageRecord.objects.filter(aside=aside, step=call).exists():
-                _store(new_record(user_id, usage, cost, **of_what), cost)  # the session was deleted meanwhile
+                _store(new_record(user_id, usage, cost, **of_what), usage, cost)
 
 
 @transact
-def _store(record: UsageRecord, cost: Cost) -> None:
+def _store(record: UsageRecord, usage: Usage, cost: Cost) -> None:
     insert(record)
+    count_use_on_commit(record.model, token_amounts(usage), cost.microdollars)
     do_count(record, cost.microdollars or 0, unknown=cost.source == UNKNOWN)

@@ -18,6 +18,7 @@ from common.db import seconds_ago
 from common.errors import UsageLimit
 from common.prepared import Update, insert, prepared_update
 from common.redaction import redact_text
+from common.trail import stored_trail
 from copilot.events import publish
 from copilot.instructions import instructions_of
 from copilot.models import Message, Session, Turn
@@ -97,6 +98,7 @@ def do_begin_turn(
         "submitted",
         messages=[str(message.id) for message in messages],
         **({"asked_from": again.asked_from} if again else {}),
+        **stored_trail(),
     )
     dispatch_on_commit(turn.id)
     return turn

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection
@@ -14,6 +16,7 @@ from django.db.models import Q
 
 from common.db import seconds_ago, transact
 from common.statements import cursor_that_prepares
+from common.trail import STORED
 from copilot.events import schema
 from copilot.events.log import EventBatch
 from copilot.models import Session, Turn, User
@@ -47,6 +50,9 @@ class Claim:
     seq: int
     #: It was taken by an idle process, to run alone.
     alone: bool = False
+    #: Seconds that it had been queued, and the trail of the request that submitted it.
+    waited: float = field(default=0.0, compare=False)
+    trail: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def claim_waiting(worker_id: uuid.UUID, most: int, *, idle: bool = False) -> list[Claim]:
@@ -98,6 +104,11 @@ _LONG_AGO = {
     "sqlite": f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', '-{PROBATION_PATIENCE} seconds')",
     "postgresql": f"STATEMENT_TIMESTAMP() - INTERVAL '{PROBATION_PATIENCE} seconds'",
 }
+#: Seconds since a turn was queued.
+_WAITED = {
+    "sqlite": "(JULIANDAY('NOW') - JULIANDAY(queued_at)) * 86400",
+    "postgresql": "EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - queued_at)",
+}
 #: The scheduler: each person's turns are numbered from the count of their running ones on; the lowest go first,
 #: so that a slot goes to who has the fewest, and among them to who has waited longest.
 _CANDIDATES = """
@@ -127,7 +138,9 @@ _TAKE = """
        AND status = 'queued'
        AND stop_requested_at IS NULL
        AND (not_before IS NULL OR not_before <= {now})
-    RETURNING id, fence, attempt, sealed_seq
+    RETURNING id, fence, attempt, sealed_seq, {waited},
+              (SELECT data FROM copilot_turnlog AS log
+                WHERE log.turn_id = copilot_turn.id AND log.kind = 'submitted' ORDER BY log.id LIMIT 1)
 """
 _ID: Any = Turn._meta.pk
 
@@ -165,32 +178,49 @@ def _claim(worker_id: uuid.UUID, candidates: list[Candidate]) -> list[Claim]:
         return []
     claimed = _take(worker_id, list(taken))
     noted = {
-        pk: {"worker": str(worker_id), "fence": fence, "attempt": attempt} for pk, fence, attempt, _ in claimed
+        each.turn_id: {"worker": str(worker_id), "fence": each.fence, "attempt": each.attempt} for each in claimed
     }
     if noted:
         journal_each("claimed", noted)
-    return [_begin_claim(taken[pk], fence, sealed_seq) for pk, fence, _, sealed_seq in claimed]
+    return [_begin_claim(taken[each.turn_id], each) for each in claimed]
 
 
-def _take(worker_id: uuid.UUID, turn_ids: list[uuid.UUID]) -> list[tuple[uuid.UUID, int, int, int]]:
-    """Claim those of the turns that still wait; return their ids, fences, attempts and sealed seqs."""
+class _Taken(NamedTuple):
+    """A turn that was claimed, as its row is then."""
+
+    turn_id: uuid.UUID
+    fence: int
+    attempt: int
+    sealed_seq: int
+    waited: float
+    submitted: dict[str, Any]
+
+
+def _take(worker_id: uuid.UUID, turn_ids: list[uuid.UUID]) -> list[_Taken]:
+    """Claim those of the turns that still wait."""
     adapted = [_ID.get_db_prep_value(value, connection) for value in (worker_id, *turn_ids)]
-    query = _TAKE.format(now=_NOW[connection.vendor], places=", ".join(["%s"] * len(turn_ids)))
+    vendor = connection.vendor
+    query = _TAKE.format(now=_NOW[vendor], waited=_WAITED[vendor], places=", ".join(["%s"] * len(turn_ids)))
     with cursor_that_prepares(connection, len(turn_ids)) as cursor:
         cursor.execute(query, adapted)
         rows = cursor.fetchall()
-    return [(_uuid(turn), fence, attempt, sealed_seq) for turn, fence, attempt, sealed_seq in rows]
+    return [
+        _Taken(_uuid(turn), fence, attempt, sealed, max(0.0, float(waited)), json.loads(submitted or "{}"))
+        for turn, fence, attempt, sealed, waited, submitted in rows
+    ]
 
 
-def _begin_claim(candidate: Candidate, fence: int, sealed_seq: int) -> Claim:
+def _begin_claim(candidate: Candidate, taken: _Taken) -> Claim:
     """Take back what no row keeps of the claim before."""
     turn_id, session_id, user_id, _ = candidate
+    fence, sealed_seq = taken.fence, taken.sealed_seq
     # Nobody can have written before the first claim.
     batch = EventBatch.after_log(turn_id) if fence > 1 else EventBatch(turn_id, 0)
     if batch.seq > sealed_seq:
         batch.append(schema.rollback(sealed_seq))
         batch.write()
-    return Claim(turn_id, session_id, user_id, fence, batch.seq)
+    ids = {name: taken.submitted[name] for name in STORED if name in taken.submitted}
+    return Claim(turn_id, session_id, user_id, fence, batch.seq, waited=taken.waited, trail=ids)
 
 
 def _lock_free_sessions(session_ids: list[uuid.UUID]) -> set[uuid.UUID]:

@@ -13,6 +13,7 @@ from django.db import transaction
 from kombu.exceptions import KombuError, OperationalError
 
 from common.faults import reach
+from common.metrics import dispatch_hints_lost
 from common.prepared import prepared
 from copilot.models import Turn
 
@@ -75,6 +76,7 @@ def _send(task: str, *args: Any) -> bool:
         current_app.send_task(task, args=list(args), ignore_result=True, retry=False)
     except (OperationalError, KombuError, OSError) as error:
         about = {"task": task, "id": args[0] if args else "", "error": repr(error)}
+        dispatch_hints_lost.inc()
         logger.warning("dispatch failed", extra={"action": "dispatch_failed", **about})
         return False
     return True

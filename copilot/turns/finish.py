@@ -31,6 +31,7 @@ from copilot.signals import turn_ended
 from copilot.turns.begin import do_hold, do_pass_on, do_touch_session, do_unplace
 from copilot.turns.dispatch import dispatch_waiting_on_commit
 from copilot.turns.journal import journal
+from copilot.turns.measures import count_end_on_commit
 from copilot.turns.naming import do_ask_for_title
 from copilot.turns.progress import ContextUse, FinishedStep, do_keep_step, do_seal_step
 from copilot.usage.limits import refusal_of
@@ -170,6 +171,7 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
     for chunk in closing:
         transcript.apply(chunk)
     last_seq = batch.append(*closing, *ending.terminal())
+    ran = ran_ms(turn)
     changed = _end(
         turn.pk,
         turn.fence,
@@ -178,7 +180,7 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
         outcome=ending.outcome,
         error=ending.error,
         last_seq=last_seq,
-        ran_ms=ran_ms(turn),
+        ran_ms=ran,
         steps=ending.steps,
         sealed_seq=ending.sealed_seq,
         first_chunk_ms=ending.first_chunk_ms,
@@ -195,6 +197,9 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
         _forget_exact_words(turn)
     _store_answer(session, turn, transcript, ending)
     journal(turn.id, ending.status, outcome=ending.outcome, seq=last_seq)
+    count_end_on_commit(
+        origin=turn.origin, status=ending.status, outcome=ending.outcome, running_ms=turn.running_ms + ran
+    )
     if ending.status == Turn.Status.COMPLETED:
         do_ask_for_title(session, turn)
     do_give_back(turn.user_id, turn)

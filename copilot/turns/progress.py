@@ -24,6 +24,7 @@ from copilot.providers.base import Usage
 from copilot.providers.pricing import UNKNOWN, Cost, worst_source
 from copilot.turns.claim import Claim
 from copilot.turns.journal import journal, touch
+from copilot.turns.measures import count_use_on_commit
 from copilot.usage.counting import do_count, telling_of_loss
 from copilot.usage.reservations import do_settle
 
@@ -228,6 +229,7 @@ def _record_usage(claim: Claim, step: int, call: int, usage: Usage, cost: Cost, 
         of_step = {"turn_id": claim.turn_id, "fence": claim.fence, "step": step, "calls": call}
         record, unknown = new_record(claim.user_id, usage, cost, **of_step, **by), cost.source == UNKNOWN
         insert(record)
+    count_use_on_commit(record.model, token_amounts(usage), cost.microdollars)
     settled = do_settle(claim.turn_id, cost.microdollars or 0)
     do_count(record, cost.microdollars or 0, unknown=unknown, settled=settled)
 
@@ -254,6 +256,7 @@ def _do_record_of_deleted(claim: Claim, call: int, usage: Usage, cost: Cost, **b
         return  # deleted too: there is nobody left whose use it would be
     record = new_record(claim.user_id, usage, cost, aside=aside, step=call, fence=0, **by)
     insert(record)
+    count_use_on_commit(record.model, token_amounts(usage), cost.microdollars)
     do_count(record, cost.microdollars or 0, unknown=cost.source == UNKNOWN)
 
 

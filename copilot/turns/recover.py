@@ -7,10 +7,12 @@ import uuid
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
 from common.db import db_now, seconds_ago, transact
+from common.metrics import handed_back, taken_over
 from copilot.events import schema
 from copilot.events.log import EventBatch, StaleTurn, from_outside
 from copilot.models import Session, Turn
@@ -84,6 +86,7 @@ def do_take_over(session: Session, turn: Turn) -> None:
     else:
         attempt = turn.attempt + 1
         wait = PROBATION_SECONDS if attempt >= PROBATION_ATTEMPT else 0
+        transaction.on_commit(taken_over.inc, robust=True)
         _requeue(turn, attempt=attempt, not_before=seconds_ago(-wait) if wait else None)
         batch.append(schema.status("recovered", attempt=attempt))
         journal(turn.id, "recovered", attempt=attempt, worker=str(turn.worker), fence=turn.fence + 1)
@@ -122,6 +125,7 @@ def hand_back(batch: EventBatch, *, session_id: uuid.UUID, turn_id: uuid.UUID, f
     if turn.stop_requested_at is not None:  # nobody would claim it: it would wait for ever
         do_finish(session, turn, batch, cancelled(turn.stop_reason or "stopped"))
         return
+    transaction.on_commit(handed_back.inc, robust=True)
     _requeue(turn, attempt=turn.attempt, not_before=None)
     batch.append(schema.status("recovered", reason="handed_back"))
     journal(turn.id, "handed_back", fence=turn.fence + 1)

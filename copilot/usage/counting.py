@@ -10,6 +10,8 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError
 
+from common import metrics
+from common.db import is_passing
 from common.errors import Busy
 from copilot.models import UsageRecord
 from copilot.usage.counters import Amounts, do_add
@@ -40,8 +42,8 @@ def telling_of_loss(user_id: Any, **of_what: Any) -> Iterator[None]:
     """Tell the operator of what cannot be recorded, unless the database is only away: then it is repeated."""
     try:
         yield
-    except (OperationalError, InterfaceError, Busy):
-        raise
-    except Exception:
-        logger.exception("usage lost", extra={"action": "usage_lost", "user": user_id, **of_what})
+    except Exception as error:
+        if not (isinstance(error, (OperationalError, InterfaceError, Busy)) and is_passing(error)):
+            metrics.accounting_errors.inc()
+            logger.exception("usage lost", extra={"action": "usage_lost", "user": user_id, **of_what})
         raise

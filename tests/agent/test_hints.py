@@ -107,10 +107,10 @@ async def test_the_end_is_told_when_it_is_stored_and_not_before(
     send = publish.publish_events
     elsewhere = ThreadPoolExecutor(1)  # others do not see what this transaction has not committed yet
 
-    def look(turn_id: uuid.UUID, events: Any) -> None:
+    def look(turn_id: uuid.UUID, events: Any, since: float) -> None:
         if any(chunk["type"] in ("finish", "error", "abort") for _, chunk in events):
             told.append(elsewhere.submit(status_of, turn_id).result())
-        send(turn_id, events)
+        send(turn_id, events, since)
 
     monkeypatch.setattr(publish, "publish_events", look)
     await crew.hire()

@@ -88,7 +88,9 @@ async def test_the_first_delta_of_a_turn_is_stored_at_once(
 
 async def test_what_is_transient_is_not_stored(appender: Appender, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
-    monkeypatch.setattr(publish, "publish_events", lambda turn_id, events: sent.append((turn_id, events)))
+    monkeypatch.setattr(
+        publish, "publish_events", lambda turn_id, events, since=0.0: sent.append((turn_id, events))
+    )
     chunk = schema.data("metering", {"tps": 1}, transient=True)
     appender.send_transient(chunk)
     await appender.flush()
@@ -113,7 +115,9 @@ async def test_hints_are_sent_after_the_commit_only(
 ) -> None:
     sent: list[list[int]] = []
     monkeypatch.setattr(
-        publish, "publish_many", lambda turns, on_sent: sent.extend([seq for seq, _ in rows] for _, rows in turns)
+        publish,
+        "publish_many",
+        lambda turns, on_sent: sent.extend([seq for seq, _ in rows] for _, rows, _ in turns),
     )
     database.failures = [OperationalError("gone")]
     database.open.clear()

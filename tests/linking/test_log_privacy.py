@@ -12,7 +12,7 @@ from django.conf import settings
 from django.test import AsyncClient
 
 from common.db import db
-from common.logs import LineFormatter
+from common.logs import JsonFormatter, LineFormatter
 from copilot.models import User
 from linking.bots import register_bot
 from linking.keys import issue_key
@@ -37,13 +37,15 @@ QUIET = [name for name, how in settings.LOGGING["loggers"].items() if how["level
 
 
 class Log:
-    """What the server writes: the records, and the lines made of them."""
+    """What the server writes: the records, and the lines made of them, for people and for programs."""
 
     def __init__(self) -> None:
         self._lines = io.StringIO()
         self._handler = logging.StreamHandler(self._lines)
         self._handler.setFormatter(LineFormatter())
         self._handler.addFilter(self._keep)
+        self._json = logging.StreamHandler(self._lines)
+        self._json.setFormatter(JsonFormatter())
         self.raw: list[str] = []
         self.root = logging.getLogger()
 
@@ -68,10 +70,12 @@ class Log:
             each.setLevel(logging.DEBUG)
             each.disabled = False
         self.root.addHandler(self._handler)
+        self.root.addHandler(self._json)
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.root.removeHandler(self._handler)
+        self.root.removeHandler(self._json)
         for each, (level, disabled) in self._levels.items():
             each.setLevel(level)
             each.disabled = disabled
@@ -206,5 +210,6 @@ async def test_no_line_tells_who_opens_or_says_something(
 def test_a_line_that_holds_something_is_found(log: Log) -> None:
     logging.getLogger("linking.links").debug("linked %s", SERVER_ID)
     logging.getLogger("a.library").debug("sent", extra={"body": {"text": TEXTS[0].upper()}})
-    assert len(log.holding([SERVER_ID, *TEXTS])) == 2
+    found = log.holding([SERVER_ID, *TEXTS])
+    assert [line.startswith("{") for line in found] == [False, True, False, True]
     assert log.holding([OWNER_ID]) == []
