@@ -20,7 +20,9 @@ class UsageRecord(models.Model):
     session = models.ForeignKey(
         "copilot.Session", on_delete=models.SET_NULL, null=True, db_index=False, related_name="+"
     )
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="+"
+    )
     fence = models.PositiveIntegerField()
     step = models.PositiveIntegerField()
     #: Which of the claim's calls was added last: one that is recorded again adds nothing.
@@ -60,6 +62,9 @@ class UsageRecord(models.Model):
         indexes = [
             # Deleting a session looks for them. Few records are a side question's: turns pay nothing for it.
             models.Index(name="usage_of_aside", fields=["session"], condition=Q(session__isnull=False)),
+            # What was spent in a period, by everybody and by one person (``copilot.usage.spend``).
+            models.Index(name="usage_at", fields=["created_at"]),
+            models.Index(name="usage_of_user_at", fields=["user", "created_at"]),
         ]
 
     def __str__(self) -> str:
