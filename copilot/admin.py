@@ -8,13 +8,25 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
 from common.admin import ReadOnlyAdmin, ReadOnlyInline, short
-from copilot.models import Message, Preset, Session, Step, ToolCall, Turn, TurnLog, UsageRecord, User, Worker
+from copilot.models import (
+    Message,
+    OperatorEntry,
+    Preset,
+    Session,
+    Step,
+    ToolCall,
+    Turn,
+    TurnLog,
+    UsageRecord,
+    User,
+    Worker,
+)
 from copilot.presets import name_problem, remove
 
 
@@ -295,3 +307,43 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_filter = ("stopping",)
     search_fields = ("host",)
     ordering = ("-seen_at",)
+
+
+@admin.register(OperatorEntry)
+class OperatorEntryAdmin(ReadOnlyAdmin):
+    """What operators did, the newest first."""
+
+    list_display = ("at", "operator_name", "action", "category", "of_user", "requested", "affected")
+    list_filter = ("action", "at")
+    search_fields = ("operator_name", "action")
+    id_columns = ("pk", "target_user", "operator")
+    ordering = ("-pk",)
+    fields = (
+        "id",
+        "at",
+        "operator",
+        "operator_name",
+        "action",
+        "category",
+        "of_user",
+        "requested",
+        "affected",
+        "details",
+    )
+    readonly_fields = ("of_user", "details")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OperatorEntry]:
+        """Read the name of whom it was done to along, while there is such an account."""
+        names = User.objects.filter(pk=OuterRef("target_user")).values("username")
+        return super().get_queryset(request).annotate(target_name=Subquery(names))
+
+    @admin.display(description="user", ordering="target_user")
+    def of_user(self, entry: OperatorEntry) -> str:
+        """The name of whom it was done to; of an account that is gone, the end of its id."""
+        name: str | None = getattr(entry, "target_name", None)
+        return name or short(entry.target_user)
+
+    @admin.display(description="data")
+    def details(self, entry: OperatorEntry) -> str:
+        """What else there is to know of it; escaped like any text."""
+        return json.dumps(entry.data, ensure_ascii=False, indent=2)

@@ -5,6 +5,7 @@ from copilot.models.event import TurnEvent, TurnLog
 from copilot.models.file import File
 from copilot.models.mcp import McpServer
 from copilot.models.message import Message
+from copilot.models.operator import OperatorEntry
 from copilot.models.preset import Preset
 from copilot.models.rate import SendRate
 from copilot.models.session import Session
@@ -20,6 +21,7 @@ __all__ = [
     "File",
     "McpServer",
     "Message",
+    "OperatorEntry",
     "Preset",
     "SendRate",
     "Session",

@@ -156,6 +156,7 @@ class Turn(models.Model):
     objects = TurnQuerySet.as_manager()
 
     class Meta:
+        permissions = [("operate_turns", "Can stop, requeue and clean up turns")]
         constraints = [
             models.UniqueConstraint(
                 name="turn_one_live_a_session", fields=["session"], condition=Q(status__in=LIVE)
