@@ -34,6 +34,7 @@ urlpatterns = [
     path("api/v1/", include("chat.ui.urls")),
     path("api/v1/", include("approvals.api.urls")),
     re_path(r"^api(/.*)?$", api_not_found),
+    path("admin/usage/", include("copilot.operators.usage_urls")),
     path("admin/", admin.site.urls),
     path("", include("approvals.views_push")),
     path("", include("linking.urls")),

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('copilot', '0020_bot_authors'),
+        ('copilot', '0022_operator_entries'),
     ]
 
     operations = [

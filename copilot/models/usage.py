@@ -20,9 +20,7 @@ class UsageRecord(models.Model):
     session = models.ForeignKey(
         "copilot.Session", on_delete=models.SET_NULL, null=True, db_index=False, related_name="+"
     )
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="+"
-    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_index=False, related_name="+")
     fence = models.PositiveIntegerField()
     step = models.PositiveIntegerField()
     #: Which of the claim's calls was added last: one that is recorded again adds nothing.

@@ -143,13 +143,13 @@ class ByDayAndModel:
 def by_day_and_model(selection: Selection) -> ByDayAndModel:
     """Return what was spent in the period, by day and model."""
     day = TruncDate("created_at", tzinfo=UTC)
-    rows = selection.records().values("model", day=day).order_by().annotate(**_SUMS)
+    rows: Iterable[Any] = selection.records().values("model", day=day).order_by().annotate(**_SUMS)
     return ByDayAndModel({(row.pop("day"), row.pop("model")): Spent(**row) for row in rows})
 
 
 def by_person(selection: Selection) -> list[Line]:
     """Return one line for each person, the one who spent most first."""
-    rows = selection.records().values("user_id").order_by().annotate(**_SUMS)
+    rows: Iterable[Any] = selection.records().values("user_id").order_by().annotate(**_SUMS)
     found = {row.pop("user_id"): Spent(**row) for row in rows}
     names = User.objects.only("username").in_bulk(list(found))
     return _dearest(Line(str(pk), names[pk].username, spent) for pk, spent in found.items() if pk in names)
