@@ -13,6 +13,7 @@ from copilot.models.step import Step
 from copilot.models.tool_call import ToolCall
 from copilot.models.turn import Turn
 from copilot.models.usage import UsageRecord
+from copilot.models.usage_counter import UsageCounter
 from copilot.models.user import User
 from copilot.models.worker import Worker
 
@@ -30,6 +31,7 @@ __all__ = [
     "Turn",
     "TurnEvent",
     "TurnLog",
+    "UsageCounter",
     "UsageRecord",
     "User",
     "Worker",

@@ -138,6 +138,10 @@ class Turn(models.Model):
     context_window = models.PositiveIntegerField(default=0, db_default=0)
     context_estimated = models.BooleanField(default=False, db_default=False)
 
+    #: What it may still cost, in microdollars: held back from its person's limits, in the windows in which it was
+    #: created, until it ends. None while there is no limit.
+    reserved = models.PositiveBigIntegerField(default=0, db_default=0)
+
     stop_requested_at = models.DateTimeField(null=True, default=None)
     stop_reason = models.CharField(max_length=20, blank=True, default="")
     #: The newest message that the running step is to be cut short for, until it was delivered.
@@ -185,6 +189,9 @@ class Turn(models.Model):
                 name="turn_action_iff_waiting",
                 condition=Q(status="requires_action", action_id__isnull=False)
                 | Q(~Q(status="requires_action"), action_id__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="turn_reserves_while_live", condition=Q(reserved=0) | Q(finished_at__isnull=True)
             ),
         ]
         indexes = [

@@ -6,15 +6,18 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from common.db import db_now
+
 
 class UsageRecord(models.Model):
     """What the model calls of one step used: a fact, kept whoever won the turn.
 
-    The call of a side question or for a title belongs to no turn. It is its person's, also when the session is
-    gone: it counts nowhere in the session.
+    The call of a side question or for a title belongs to no turn: it counts nowhere in the session. Each record is
+    its person's, also when the session is gone: what was used stays used.
     """
 
-    turn = models.ForeignKey("copilot.Turn", on_delete=models.CASCADE, null=True, related_name="usage_records")
+    #: None of a call that belonged to no turn, and when the turn was deleted with its session.
+    turn = models.ForeignKey("copilot.Turn", on_delete=models.SET_NULL, null=True, related_name="usage_records")
     #: A side question or a naming, whose model calls ``step`` counts, and what it was about.
     aside = models.UUIDField(null=True, default=None)
     session = models.ForeignKey(
@@ -39,14 +42,15 @@ class UsageRecord(models.Model):
     cost_microdollars = models.PositiveBigIntegerField(null=True, default=None)
     #: provider, table, estimate or unknown: the least certain of its calls. The cost is that of the known ones.
     cost_source = models.CharField(max_length=8, default="unknown")
-    created_at = models.DateTimeField(auto_now_add=True)
+    #: Says in which windows it counts, also for what is added to it later.
+    created_at = models.DateTimeField(db_default=db_now())
 
     class Meta:
         constraints = [
             models.UniqueConstraint(name="usage_one_per_call", fields=["turn", "fence", "step"]),
             models.CheckConstraint(
                 name="usage_of_turn_or_aside",
-                condition=Q(turn__isnull=False, aside__isnull=True, session__isnull=True)
+                condition=Q(aside__isnull=True, session__isnull=True)
                 | Q(turn__isnull=True, aside__isnull=False, fence=0),
             ),
             models.UniqueConstraint(
@@ -58,6 +62,8 @@ class UsageRecord(models.Model):
             ),
         ]
         indexes = [
+            # A person's newest records, and those of a window.
+            models.Index(name="usage_of_user", fields=["user", "created_at"]),
             # Deleting a session looks for them. Few records are a side question's: turns pay nothing for it.
             models.Index(name="usage_of_aside", fields=["session"], condition=Q(session__isnull=False)),
             # What was spent in a period, by everybody and by one person (``copilot.usage.spend``).
