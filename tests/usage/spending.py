@@ -21,10 +21,8 @@ def noon(day: date = DAY, **later: float) -> datetime:
 def spend(user: User, at: datetime | None = None, **over: Any) -> UsageRecord:
     """Make a record: a cent with a demo model, unless told otherwise."""
     values = {"model": "demo/demo", "cost_microdollars": 10_000, "cost_source": "provider", **over}
-    record = UsageRecord.objects.create(aside=uuid.uuid4(), fence=0, step=1, user=user, **values)
-    UsageRecord.objects.filter(pk=record.pk).update(created_at=at or noon())
-    record.refresh_from_db()
-    return record
+    values |= {"aside": uuid.uuid4(), "fence": 0, "step": 1, "created_at": at or noon()}
+    return UsageRecord.objects.create(user=user, **values)
 
 
 def spend_at_random(users: list[User], count: int, seed: int, days: int = 5) -> list[UsageRecord]:
@@ -47,10 +45,7 @@ def spend_at_random(users: list[User], count: int, seed: int, days: int = 5) -> 
                 estimated=rng.random() < 0.2,
                 cost_microdollars=rng.randrange(2_000_000) if known else None,
                 cost_source=source,
+                created_at=noon(seconds=rng.randrange(-43_200, 86_400 * days)),
             )
         )
-    UsageRecord.objects.bulk_create(made)
-    for record in made:  # the time of its making is the database's to say, unless it is changed
-        record.created_at = noon(seconds=rng.randrange(-43_200, 86_400 * days))
-    UsageRecord.objects.bulk_update(made, ["created_at"])
-    return made
+    return UsageRecord.objects.bulk_create(made)
