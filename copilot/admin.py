@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
@@ -27,6 +26,7 @@ from copilot.models import (
     User,
     Worker,
 )
+from copilot.operators.user_usage import UserUsageAdmin
 from copilot.presets import name_problem, remove
 
 
@@ -65,11 +65,13 @@ class ToolCallInline(ReadOnlyInline):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg] # not subscriptable at run time
+class UserAdmin(UserUsageAdmin):
     """People; they are deactivated, not deleted, once they have sessions."""
 
+    #: It is changed on the page of their usage, where that is recorded.
+    readonly_fields = ("tier",)
     fieldsets = (
-        *(DjangoUserAdmin.fieldsets or ()),
+        *(UserUsageAdmin.fieldsets or ()),
         ("Copilot", {"fields": ("tier", "time_zone")}),
     )
     list_display = ("username", "email", "is_active", "is_staff", "tier", "last_login")
