@@ -10,6 +10,7 @@ from django.test import Client
 
 from copilot.models import OperatorEntry, UsageCounter, User
 from copilot.usage.limits import usage_of
+from tests.usage.counting import count, counted
 from tests.usage.test_usage_admin import HOSTILE, staff
 
 pytestmark = pytest.mark.django_db
@@ -26,27 +27,15 @@ def _limits(settings: Any) -> None:
     settings.USAGE_WEEKLY_LIMIT_MICRODOLLARS = 12_500_000
 
 
-def used(user: User, day: int = 500_000, week: int = 3_000_000, **over: Any) -> None:
-    """Have so much counted for the present day and week."""
-    for standing, amount in zip(usage_of(user.pk).windows, (day, week), strict=True):
-        about = {"window": standing.window.kind, "starts_on": standing.window.starts_on}
-        UsageCounter.objects.create(user=user, used=amount, **about, **over)
-
-
 def page_of(user: User, place: str = "") -> str:
     return f"/admin/copilot/user/{user.pk}/usage/{place}"
-
-
-def counted(user: User) -> tuple[int, int]:
-    usage = usage_of(user.pk)
-    return usage.day.counted, usage.week.counted
 
 
 # --- looking ----------------------------------------------------------------------------------
 
 
 def test_it_shows_the_exact_figures_of_both_windows(admin: Client, user: User) -> None:
-    used(user, reserved=40_000, unknown=3)
+    count(user, reserved=40_000, unknown=3)
     UsageCounter.objects.filter(user=user, window="week").update(forgiven=1_000_000)
     User.objects.filter(pk=user.pk).update(tier=2)
     page = admin.get(page_of(user)).content.decode()
@@ -56,13 +45,13 @@ def test_it_shows_the_exact_figures_of_both_windows(admin: Client, user: User) -
 
 
 def test_it_says_where_a_limit_is_reached(admin: Client, user: User) -> None:
-    used(user, day=2_500_000)
+    count(user, day=2_500_000)
     assert admin.get(page_of(user)).content.decode().count("over the limit") == 1
 
 
 def test_without_limits_it_says_so(admin: Client, user: User, settings: Any) -> None:
     settings.USAGE_DAILY_LIMIT_MICRODOLLARS = settings.USAGE_WEEKLY_LIMIT_MICRODOLLARS = 0
-    used(user)
+    count(user)
     page = admin.get(page_of(user)).content.decode()
     assert page.count("<td>none</td>") == 2
     assert "over the limit" not in page
@@ -90,7 +79,7 @@ def test_strangers_are_kept_out(client: Client, user: User, other_user: User, pl
 
 
 def test_who_may_only_look_can_do_nothing(user: User, other_user: User) -> None:
-    used(user)
+    count(user)
     looking = staff(other_user, "view_user")
     page = looking.get(page_of(user)).content.decode()
     assert "<form class" not in page
@@ -121,7 +110,7 @@ def test_nobody_is_not_found(admin: Client) -> None:
 
 
 def test_asking_changes_nothing(admin: Client, user: User) -> None:
-    used(user)
+    count(user)
     page = admin.get(page_of(user, "reset/")).content.decode()
     assert "$0.50 of the day" in page
     assert "of the week" not in page
@@ -131,7 +120,7 @@ def test_asking_changes_nothing(admin: Client, user: User) -> None:
 
 
 def test_a_fresh_day_leaves_the_week(admin: Client, user: User) -> None:
-    used(user)
+    count(user)
     answer = admin.post(page_of(user, "reset/"), follow=True)
     assert "The day begins anew for ada." in answer.content.decode()
     assert counted(user) == (0, 3_000_000)
@@ -141,7 +130,7 @@ def test_a_fresh_day_leaves_the_week(admin: Client, user: User) -> None:
 
 
 def test_a_fresh_week_is_a_fresh_day_too(admin: Client, user: User) -> None:
-    used(user)
+    count(user)
     admin.post(page_of(user, "reset/"), {"week": "on"})
     assert counted(user) == (0, 0)
     entry = OperatorEntry.objects.get()
