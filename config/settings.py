@@ -267,6 +267,9 @@ SEND_RATE = env.number("SEND_RATE", 30)
 BOT_RATE = env.number("BOT_RATE", 600)
 EVENT_RETENTION_SECONDS = env.seconds("EVENT_RETENTION_SECONDS", 86400)
 WORKER_TURNS = env.number("WORKER_TURNS", 200, least=1)
+#: What operators are shown as running for long, and as stuck in the queue.
+DIAG_LONG_RUNNING_SECONDS = env.seconds("DIAG_LONG_RUNNING_SECONDS", 86400)
+DIAG_STUCK_QUEUED_SECONDS = env.seconds("DIAG_STUCK_QUEUED_SECONDS", 3600)
 #: How long a link that a bot hands out can be confirmed.
 LINK_TOKEN_SECONDS = env.seconds("LINK_TOKEN_SECONDS", 1800, least=1)
 #: Whether webhooks may be at addresses that are not public, and at any port.

@@ -33,6 +33,7 @@ urlpatterns = [
     path("api/v1/", include("chat.api.urls")),
     path("api/v1/", include("chat.ui.urls")),
     path("api/v1/", include("approvals.api.urls")),
+    path("api/v1/", include("copilot.operators.api.urls")),
     re_path(r"^api(/.*)?$", api_not_found),
     path("admin/usage/", include("copilot.operators.usage_urls")),
     path("admin/", admin.site.urls),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from datetime import timedelta
 from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import DurationField, ExpressionWrapper, F, IntegerField, Q
 
 from common.db import db_now, seconds_ago
 from common.ids import new_id
@@ -14,6 +17,27 @@ from common.prepared import prepared
 
 LIVE = ("queued", "running", "requires_action")
 TERMINAL = ("completed", "failed", "cancelled")
+
+#: What must not be, by kind, as far as a turn's own row tells. The constraints exclude nearly all of it.
+IMPOSSIBLE = {
+    "unknown_status": ~Q(status__in=[*LIVE, *TERMINAL]),
+    "queued_with_start": Q(status="queued", fence=0, started_at__isnull=False),
+    "running_without_start": Q(Q(claimed_at__isnull=True) | Q(started_at__isnull=True), status="running"),
+    "running_without_worker": Q(Q(worker__isnull=True) | Q(heartbeat_at__isnull=True), status="running"),
+    "held_without_running": ~Q(status="running") & (Q(worker__isnull=False) | Q(heartbeat_at__isnull=False)),
+    "asking_without_waiting": ~Q(status="requires_action") & Q(action_id__isnull=False),
+    "ended_without_end": Q(
+        Q(finished_at__isnull=True) | Q(outcome__isnull=True) | Q(last_seq__isnull=True), status__in=TERMINAL
+    ),
+    "live_with_end": Q(
+        Q(finished_at__isnull=False) | Q(outcome__isnull=False) | Q(last_seq__isnull=False), status__in=LIVE
+    ),
+}
+
+
+def impossible() -> Q:
+    """Turns that must not be, as far as their own rows tell."""
+    return functools.reduce(operator.or_, IMPOSSIBLE.values())
 
 
 class TurnQuerySet(models.QuerySet["Turn"]):
@@ -46,6 +70,13 @@ class TurnQuerySet(models.QuerySet["Turn"]):
     def unconfirmed(self, seconds: float) -> Self:
         """Running turns that were asked to stop ``seconds`` ago or more."""
         return self.filter(status=Turn.Status.RUNNING, stop_requested_at__lte=seconds_ago(seconds))
+
+    def longer_than(self, seconds: float) -> Self:
+        """Running turns that ran for more than ``seconds``, pauses and waiting in the queue not counted."""
+        # SQLite multiplies nothing but the plainest kind of number by a duration.
+        milliseconds = ExpressionWrapper(F("running_ms"), output_field=IntegerField())
+        earlier = ExpressionWrapper(milliseconds * timedelta(milliseconds=1), output_field=DurationField())
+        return self.filter(status=Turn.Status.RUNNING, claimed_at__lt=seconds_ago(seconds) + earlier)
 
     def claimable(self) -> Self:
         """Queued turns that may start now."""
@@ -216,6 +247,11 @@ class Turn(models.Model):
             models.Index(
                 name="turn_unpruned", fields=["finished_at"], condition=Q(finished_at__isnull=False, pruned=False)
             ),
+            # Diagnostics: what ended lately, and how. One entry a turn.
+            models.Index(name="turn_completed", fields=["finished_at"], condition=Q(status="completed")),
+            models.Index(name="turn_failed", fields=["finished_at"], condition=Q(status="failed")),
+            # Empty, so that nobody has to read all turns to know it.
+            models.Index(name="turn_impossible", fields=["status"], condition=impossible()),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,47 @@
+"""What operators are shown of turns: who, where and since when; nothing that anybody said."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from copilot.models import Turn
+from copilot.turns.finish import ran_ms
+
+Object = dict[str, Any]
+
+
+def turn_row(turn: Turn) -> Object:
+    """Return a turn as a list shows it; read it ``with_time`` and with its user."""
+    shown: Object = {
+        "id": str(turn.pk),
+        "session": str(turn.session_id),
+        "user": str(turn.user_id),
+        "username": turn.user.get_username(),
+        "status": turn.status,
+        "origin": turn.origin,
+        "model": turn.model,
+        "attempt": turn.attempt,
+        "steps": turn.steps,
+        "running_ms": turn.running_ms + ran_ms(turn),
+        "created_at": _time(turn.created_at),
+        "queued_at": _time(turn.queued_at),
+    }
+    optional = {
+        "email": turn.user.email or None,
+        "parent": str(turn.parent_id) if turn.parent_id else None,
+        "worker": str(turn.worker) if turn.worker else None,
+        "approval": str(turn.action_id) if turn.action_id else None,
+        "started_at": _time(turn.started_at),
+        "claimed_at": _time(turn.claimed_at),
+        "heartbeat_at": _time(turn.heartbeat_at),
+        "progress_at": _time(turn.progress_at),
+        "stop_requested_at": _time(turn.stop_requested_at),
+        "finished_at": _time(turn.finished_at),
+        "error": turn.public_error(),
+    }
+    return shown | {name: value for name, value in optional.items() if value is not None}
+
+
+def _time(value: datetime | None) -> str | None:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value else None
