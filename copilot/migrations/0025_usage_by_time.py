@@ -6,6 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
+        ('copilot', '0021_diagnostics_indexes'),
         ('copilot', '0022_operator_entries'),
         ('copilot', '0023_usage_counters'),
     ]
