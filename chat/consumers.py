@@ -62,7 +62,7 @@ class SessionConsumer(Socket):
         session: Session = selectors.session_of(self.caller.user, self.session_id)
         if session.revision <= seen:
             return seen, None
-        return session.revision, objects.session_snapshot(session)
+        return session.revision, objects.session_snapshot(session, self.caller.user)
 
     async def take(self, frame: dict[str, Any]) -> None:
         match frame["type"]:
@@ -99,7 +99,7 @@ class SessionConsumer(Socket):
     def _submit(self, fields: dict[str, Any]) -> dict[str, Any]:
         origin = "web" if self.caller.scopes is None else "key"
         accepted = submit_message(user=self.caller.user, session_id=self.session_id, origin=origin, **fields)
-        return objects.accepted_object(accepted)
+        return objects.accepted_object(accepted, self.caller.user)
 
     async def _decide(self, frame: dict[str, Any]) -> None:
         self.caller.require("approve")

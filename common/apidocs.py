@@ -85,6 +85,10 @@ CODES: dict[str, tuple[int, str]] = {
     "text_too_long": (413, "The message has 64,001 characters; at most 64,000 are accepted."),
     "file_too_large": (413, "The file is larger than 20 MiB: send a smaller one, or a part."),
     "rate_limited": (429, "At most 30 messages a minute can be sent. Send this one again in 2 s."),
+    "usage_limit": (
+        429,
+        "The usage limit for this day is reached. A new day begins on 2026-01-06 at 00:00 UTC.",
+    ),
     "busy": (503, "The server is busy right now. Nothing was stored; try again."),
 }
 

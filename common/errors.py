@@ -104,6 +104,14 @@ class RateLimited(AppError):
     default_detail = "Too many requests. Wait a moment."
 
 
+class UsageLimit(AppError):
+    """What the person used has reached a limit. ``fields`` say of which window, and when another begins."""
+
+    code = "usage_limit"
+    status = 429
+    default_detail = "Your usage limit is reached."
+
+
 class Busy(AppError):
     """The database did not grant a lock or a connection in time; nothing was stored."""
 

@@ -257,6 +257,11 @@ TURN_MAX_STEPS = env.number("TURN_MAX_STEPS", 50, least=1)
 TURN_MAX_SECONDS = env.seconds("TURN_MAX_SECONDS", 3600, least=1)
 #: Of calls whose price is known; 0 is no limit.
 TURN_MAX_COST_MICRODOLLARS = env.number("TURN_MAX_COST_MICRODOLLARS", 0)
+#: What one person may use, times their tier; 0 is no limit.
+USAGE_DAILY_LIMIT_MICRODOLLARS = env.number("USAGE_DAILY_LIMIT_MICRODOLLARS", 0)
+USAGE_WEEKLY_LIMIT_MICRODOLLARS = env.number("USAGE_WEEKLY_LIMIT_MICRODOLLARS", 0)
+#: Whether people see what their turns cost; unset: as long as nothing limits it.
+USAGE_SHOW_COST = env.flag("USAGE_SHOW_COST", default=True) if env.text("USAGE_SHOW_COST") else None
 TOOL_MAX_SECONDS = env.seconds("TOOL_MAX_SECONDS", 300, least=1)
 TURNS_PER_USER_MAX = env.number("TURNS_PER_USER_MAX", 8)
 PENDING_MAX = env.number("PENDING_MAX", 10, least=1)

@@ -77,6 +77,8 @@ class Message(Serializer):
     author = _maybe(serializers.CharField, help_text="Who wrote it, where a bot says so.")
     position = _maybe(serializers.IntegerField, help_text="From 1; only while it waits.")
     held = _maybe(serializers.BooleanField, help_text="Waits for a person to say so; only while it waits.")
+    waiting_for = _maybe(serializers.CharField, help_text="`limit`: held because a usage limit was reached.")
+    resets_at = _maybe(serializers.DateTimeField, help_text="Until when that limit lasts.")
     branch = _maybe(
         Branch, help_text="When something else was said in its place too, by an edit or as another answer."
     )
@@ -219,6 +221,21 @@ class EventPage(Serializer):
     events = Event(many=True)
     next = serializers.IntegerField(help_text="The `after` of the next call.")
     terminal = serializers.BooleanField(help_text="The turn's last event is on this page or before it.")
+
+
+class UsageWindow(Serializer):
+    """How much of one limit was used."""
+
+    percent_used = serializers.FloatField(help_text="100.0 when it is reached, else at most 99.9.")
+    resets_at = serializers.DateTimeField()
+
+
+class Usage(Serializer):
+    """How much of their limits a person has used."""
+
+    daily = UsageWindow(allow_null=True, help_text="Null: there is no limit.")
+    weekly = UsageWindow(allow_null=True, help_text="Null: there is no limit.")
+    tier = serializers.IntegerField(help_text="Multiplies the limits.")
 
 
 class Model(Serializer):

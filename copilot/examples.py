@@ -176,6 +176,11 @@ ASIDE = (
     'data: {"type":"finish","finishReason":"stop"}\n\n'
     "data: [DONE]\n\n"
 )
+USAGE: dict[str, Any] = {
+    "daily": {"percent_used": 12.5, "resets_at": "2026-01-06T00:00:00Z"},
+    "weekly": None,
+    "tier": 1,
+}
 MODEL: dict[str, Any] = {
     "id": "demo/demo",
     "label": "Demo",

@@ -1,6 +1,7 @@
 """The public JSON form of the engine's rows, the same on every surface.
 
-Optional keys are absent, never null. Times are ISO 8601 in UTC, ids are strings.
+Optional keys are absent, never null. Times are ISO 8601 in UTC, ids are strings. ``viewer`` is who is going to see
+an object, where that may be somebody who always sees costs.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from approvals.selectors import pending_action
 from common.prepared import prepared
 from copilot import selectors
 from copilot.files import clean_name
-from copilot.models import File, Message, Preset, Session, Turn, UsageRecord
+from copilot.models import File, Message, Preset, Session, Turn, UsageRecord, User
 from copilot.providers import pricing, registry
 from copilot.providers.base import ModelInfo
 from copilot.turns.recover import take_over_on_sight
+from copilot.usage.limits import Standing, Usage
+from copilot.usage.visibility import shows_cost
 from copilot.workspace_files import WorkspaceFile
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "cache_read_toke
 # --- sessions --------------------------------------------------------------------------------
 
 
-def session_object(session: Session, *, live: str | None) -> Object:
+def session_object(session: Session, *, live: str | None, viewer: User | None = None) -> Object:
     """Return one session; ``live`` is the status of its turn that has not ended, if there is one."""
     shown: Object = {
         "id": str(session.id),
@@ -53,12 +56,10 @@ def session_object(session: Session, *, live: str | None) -> Object:
         "rewrites": session.rewrites,
         "created_at": _time(session.created_at),
         "updated_at": _time(session.updated_at),
-        "usage": {
-            "input_tokens": session.input_tokens,
-            "output_tokens": session.output_tokens,
-            "cost_microdollars": session.cost_microdollars,
-        },
+        "usage": {"input_tokens": session.input_tokens, "output_tokens": session.output_tokens},
     }
+    if shows_cost(viewer):
+        shown["usage"]["cost_microdollars"] = session.cost_microdollars
     if session.parent_id is not None:
         shown["parent"] = str(session.parent_id)
     if session.preset_id:
@@ -70,27 +71,27 @@ def session_object(session: Session, *, live: str | None) -> Object:
     return shown
 
 
-def session_objects(sessions: Iterable[Session]) -> list[Object]:
+def session_objects(sessions: Iterable[Session], viewer: User | None = None) -> list[Object]:
     """Return many sessions, read ``with_live``, without a query."""
-    return [session_object(each, live=each.live) for each in sessions]  # type: ignore[attr-defined]
+    return [session_object(each, live=each.live, viewer=viewer) for each in sessions]  # type: ignore[attr-defined]
 
 
-def session_snapshot(session: Session) -> Object:
+def session_snapshot(session: Session, viewer: User | None = None) -> Object:
     """Return the session with its live turn and the messages that wait: what an open page shows around the
     transcript. What is read may be newer than ``revision`` says, never older."""
     turn = selectors.active_turn(session)
     if turn is not None and take_over_on_sight(turn):
         turn = selectors.active_turn(session)
     return {
-        **session_object(session, live=turn.status if turn else None),
-        "active_turn": turn_object(turn) if turn else None,
+        **session_object(session, live=turn.status if turn else None, viewer=viewer),
+        "active_turn": turn_object(turn, viewer) if turn else None,
         "queued": queued_objects(selectors.queued_of(session)),
     }
 
 
-def session_detail(session: Session) -> Object:
+def session_detail(session: Session, viewer: User | None = None) -> Object:
     """Return the snapshot with the newest messages: everything that an open page shows."""
-    snapshot = session_snapshot(session)
+    snapshot = session_snapshot(session, viewer)
     page = selectors.messages_page(session)
     return {**snapshot, "messages": message_objects(page.messages, page.branches)}
 
@@ -136,17 +137,20 @@ def _message(message: Message, branches: selectors.Branches | None = None) -> Ob
 
 
 def _queued(message: Message, position: int) -> Object:
-    return {**_message(message), "position": position, "held": message.held}
+    shown = {**_message(message), "position": position, "held": message.held}
+    if message.held_until is not None:
+        shown |= {"waiting_for": "limit", "resets_at": _time(message.held_until)}
+    return shown
 
 
-def accepted_object(accepted: Accepted) -> Object:
+def accepted_object(accepted: Accepted, viewer: User | None = None) -> Object:
     """Return what became of a message that was sent: a turn began, or it waits."""
     if not accepted.queued or accepted.position is None:
         branches = selectors.branches_of([accepted.message]) if accepted.branched else None
         return {
             "queued": False,
             "message": _message(accepted.message, branches),
-            "turn": _turn_of_accepted(accepted.turn, accepted) if accepted.turn else None,
+            "turn": _turn_of_accepted(accepted.turn, accepted, viewer) if accepted.turn else None,
         }
     return {
         "queued": True,
@@ -157,18 +161,19 @@ def accepted_object(accepted: Accepted) -> Object:
     }
 
 
-def _turn_of_accepted(turn: Turn, accepted: Accepted) -> Object:
+def _turn_of_accepted(turn: Turn, accepted: Accepted, viewer: User | None) -> Object:
     """A turn that began this moment has said and used nothing: there is no need to look."""
-    return turn_object(turn) if accepted.repeated else _turn(turn, accepted.answers, [])
+    return turn_object(turn, viewer) if accepted.repeated else _turn(turn, accepted.answers, [], viewer)
 
 
 # --- turns -----------------------------------------------------------------------------------
 
 
-def turn_object(turn: Turn) -> Object:
+def turn_object(turn: Turn, viewer: User | None = None) -> Object:
     """Return one turn. While it runs, ``text`` is that of its finished messages; its events have the rest."""
     first_step = turn.is_live and turn.steps == 0
-    return _turn(turn, _settled_messages_of(turn.pk), [] if first_step else _records_of(turn.pk))
+    records = [] if first_step else _records_of(turn.pk)
+    return _turn(turn, _settled_messages_of(turn.pk), records, viewer)
 
 
 @prepared
@@ -181,7 +186,7 @@ def _records_of(turn_id: Any) -> QuerySet[UsageRecord]:
     return UsageRecord.objects.filter(turn_id=turn_id).order_by("fence", "step")
 
 
-def _turn(turn: Turn, messages: Sequence[Message], records: Sequence[UsageRecord]) -> Object:
+def _turn(turn: Turn, messages: Sequence[Message], records: Sequence[UsageRecord], viewer: User | None) -> Object:
     written = [message for message in messages if message.role == Message.Role.ASSISTANT]
     shown: Object = {
         "id": str(turn.id),
@@ -195,7 +200,7 @@ def _turn(turn: Turn, messages: Sequence[Message], records: Sequence[UsageRecord
         "model": turn.model,
         "message_ids": [str(message.id) for message in messages],
         "text": "".join(message.text for message in written),
-        "usage": _usage_of_turn(turn, records),
+        "usage": _usage_of_turn(turn, records, viewer),
     }
     optional = {
         "effort": turn.effort or None,
@@ -214,10 +219,10 @@ def _approval(turn: Turn) -> Object | None:
     return action_object(action) if action else None
 
 
-def _usage_of_turn(turn: Turn, records: Sequence[UsageRecord]) -> Object:
+def _usage_of_turn(turn: Turn, records: Sequence[UsageRecord], viewer: User | None) -> Object:
     usage: Object = {name: sum(getattr(record, name) for record in records) for name in _TOKENS}
     costs = [record.cost_microdollars for record in records if record.cost_microdollars is not None]
-    if costs:
+    if costs and shows_cost(viewer):
         usage["cost_microdollars"] = sum(costs)
     usage["cost_source"] = pricing.worst_source(record.cost_source for record in records)
     if any(record.estimated for record in records):
@@ -247,6 +252,20 @@ def cancel_object(result: CancelResult) -> Object:
     """Return what became of a request to stop."""
     answer: Object = {"cancelled": result.cancelled, "confirmed": result.confirmed}
     return answer | ({"turn": str(result.turn)} if result.turn is not None else {})
+
+
+# --- usage -----------------------------------------------------------------------------------
+
+
+def usage_object(usage: Usage) -> Object:
+    """Return how much of their limits a person has used: shares, never amounts."""
+    return {"daily": _share(usage.day), "weekly": _share(usage.week), "tier": usage.tier}
+
+
+def _share(standing: Standing) -> Object | None:
+    if not standing.limit:
+        return None
+    return {"percent_used": standing.percent_used, "resets_at": _time(standing.window.resets_at)}
 
 
 # --- presets ---------------------------------------------------------------------------------

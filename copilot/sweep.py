@@ -28,7 +28,7 @@ from copilot.files import delete_leftovers, delete_unsent
 from copilot.models import Message, Session, Turn, TurnEvent, Worker
 from copilot.signals import sweeping
 from copilot.turns import children
-from copilot.turns.begin import do_begin_turn
+from copilot.turns.begin import do_pass_on
 from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed
 from copilot.turns.dispatch import REDISPATCH_MAX, REDISPATCH_SECONDS, dispatch, run_here, runs_here
 from copilot.turns.finish import Ending, do_finish, failed, ran_ms
@@ -221,7 +221,7 @@ def _deliver(session_id: uuid.UUID) -> bool:
     waiting = list(session.messages.queued().filter(held=False))
     if not waiting:
         return False
-    do_begin_turn(session, waiting, origin=waiting[-1].origin)
+    do_pass_on(session, waiting)
     logger.error("stranded messages delivered", extra={"action": "stranded", "session_id": session_id})
     return True
 

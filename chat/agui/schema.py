@@ -99,6 +99,7 @@ class _RunTwin(ApiView):
                 "not_found",
                 "text_too_long",
                 "rate_limited",
+                "usage_limit",
             ),
             *("session_busy", "client_id_reused", "already_decided", "expired", "stale", "queue_full"),
             unsafe=True,

@@ -37,6 +37,7 @@ class EditView(ApiView):
             "client_id_reused",
             "text_too_long",
             "rate_limited",
+            "usage_limit",
             unsafe=True,
         ),
     )
@@ -46,7 +47,7 @@ class EditView(ApiView):
         result = edit_message(
             user=caller.user, message_id=message_id, origin=origin_of(caller), **self.body(request, EditBody)
         )
-        return Response(objects.accepted_object(result), status=200 if result.repeated else 202)
+        return Response(objects.accepted_object(result, caller.user), status=200 if result.repeated else 202)
 
 
 class RegenerateView(ApiView):
@@ -71,6 +72,7 @@ class RegenerateView(ApiView):
             "client_id_reused",
             "text_too_long",
             "rate_limited",
+            "usage_limit",
             unsafe=True,
         ),
     )
@@ -80,7 +82,7 @@ class RegenerateView(ApiView):
         result = regenerate(
             user=caller.user, session_id=session_id, origin=origin_of(caller), **self.body(request, RegenerateBody)
         )
-        return Response(objects.accepted_object(result), status=200 if result.repeated else 202)
+        return Response(objects.accepted_object(result, caller.user), status=200 if result.repeated else 202)
 
 
 class BranchView(ApiView):
@@ -98,5 +100,6 @@ class BranchView(ApiView):
     def post(self, request: Request, session_id: str) -> Response:
         """Show it."""
         wanted = self.body(request, BranchBody)["message"]
-        session = show_branch(user=caller_of(request).user, session_id=session_id, message_id=wanted)
-        return Response(objects.session_detail(session))
+        user = caller_of(request).user
+        session = show_branch(user=user, session_id=session_id, message_id=wanted)
+        return Response(objects.session_detail(session, user))

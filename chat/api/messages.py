@@ -67,6 +67,7 @@ class SessionMessagesView(ApiView):
             "client_id_reused",
             "text_too_long",
             "rate_limited",
+            "usage_limit",
             unsafe=True,
         ),
     )
@@ -76,7 +77,7 @@ class SessionMessagesView(ApiView):
         result = submit_message(
             user=caller.user, session_id=session_id, origin=origin_of(caller), **self.body(request, SendBody)
         )
-        return Response(objects.accepted_object(result), status=200 if result.repeated else 202)
+        return Response(objects.accepted_object(result, caller.user), status=200 if result.repeated else 202)
 
 
 class MessageView(ApiView):
@@ -131,10 +132,10 @@ class DeliverQueuedView(ApiView):
         description="Starts a turn that takes what was held when the turn before it did not complete.",
         request=None,
         responses=accepted(components.Accepted, {"a turn began": ACCEPTED})
-        | errors("not_found", "session_busy", "stale", unsafe=True),
+        | errors("not_found", "session_busy", "stale", "usage_limit", unsafe=True),
     )
     def post(self, request: Request, session_id: str) -> Response:
         """Start the turn."""
         caller = caller_of(request)
         result = deliver_queued(user=caller.user, session_id=session_id, origin=origin_of(caller))
-        return Response(objects.accepted_object(result), status=202)
+        return Response(objects.accepted_object(result, caller.user), status=202)

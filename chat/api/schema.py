@@ -67,7 +67,9 @@ class _AsideTwin(ApiView):
         "ends the answer. A person can have two at once.",
         request=AsideBody,
         responses=event_stream(ASIDE)
-        | errors("invalid", "unknown_field", "not_found", "text_too_long", "rate_limited", unsafe=True),
+        | errors(
+            "invalid", "unknown_field", "not_found", "text_too_long", "rate_limited", "usage_limit", unsafe=True
+        ),
     )
     def post(self, request: Request, session_id: str) -> Response:
         raise NotImplementedError

@@ -13,6 +13,7 @@ from common.paging import page_of
 from common.rest import ApiView, caller_of
 from copilot import components, objects, selectors
 from copilot.examples import SESSION, SESSION_DETAIL
+from copilot.models import Session, User
 from copilot.turns.sessions import create_session, delete_session, update_session
 
 
@@ -35,13 +36,14 @@ class SessionsView(ApiView):
     def get(self, request: Request) -> Response:
         """Answer with a page of sessions."""
         query = request.query_params
+        user = caller_of(request).user
         sessions = selectors.sessions_of(
-            caller_of(request).user,
+            user,
             search=parsing.words(query, "search"),
             archived=parsing.flag(query, "archived"),
         )
         rows, following, earlier = page_of(request, sessions.with_live(), by="updated_at")
-        return Response({"results": objects.session_objects(rows), "next": following, "previous": earlier})
+        return Response({"results": objects.session_objects(rows, user), "next": following, "previous": earlier})
 
     @extend_schema(
         operation_id="create_session",
@@ -52,8 +54,9 @@ class SessionsView(ApiView):
     )
     def post(self, request: Request) -> Response:
         """Create a session, or answer with the one that the same ``client_id`` created."""
-        session = create_session(user=caller_of(request).user, **self.body(request, NewSessionBody))
-        return Response(objects.session_object(session, live=selectors.live_status(session)), status=201)
+        user = caller_of(request).user
+        session = create_session(user=user, **self.body(request, NewSessionBody))
+        return Response(_shown(session, user), status=201)
 
 
 class SessionView(ApiView):
@@ -67,8 +70,8 @@ class SessionView(ApiView):
     )
     def get(self, request: Request, session_id: str) -> Response:
         """Answer with everything that an open page shows."""
-        session = selectors.session_of(caller_of(request).user, session_id)
-        return Response(objects.session_detail(session))
+        user = caller_of(request).user
+        return Response(objects.session_detail(selectors.session_of(user, session_id), user))
 
     @extend_schema(
         operation_id="change_session",
@@ -82,8 +85,8 @@ class SessionView(ApiView):
     def patch(self, request: Request, session_id: str) -> Response:
         """Change what the body names."""
         changes = self.body(request, ChangeSessionBody, partial=True)
-        session = update_session(user=caller_of(request).user, session_id=session_id, **changes)
-        return Response(objects.session_object(session, live=selectors.live_status(session)))
+        user = caller_of(request).user
+        return Response(_shown(update_session(user=user, session_id=session_id, **changes), user))
 
     @extend_schema(
         operation_id="delete_session",
@@ -95,3 +98,7 @@ class SessionView(ApiView):
         """Delete it for good."""
         delete_session(user=caller_of(request).user, session_id=session_id)
         return Response(status=204)
+
+
+def _shown(session: Session, user: User) -> objects.Object:
+    return objects.session_object(session, live=selectors.live_status(session), viewer=user)

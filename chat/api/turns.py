@@ -34,7 +34,7 @@ async def turn_view(request: HttpRequest, turn_id: str, *, caller: Caller) -> Js
 
 
 def _shown(caller: Caller, turn_id: uuid.UUID) -> objects.Object:
-    return objects.turn_object(selectors.turn_of(caller.user, turn_id))
+    return objects.turn_object(selectors.turn_of(caller.user, turn_id), caller.user)
 
 
 @api_view_async(methods=("POST",))

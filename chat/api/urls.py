@@ -19,6 +19,7 @@ from chat.api.presets import PresetsView, PresetView
 from chat.api.sessions import SessionsView, SessionView
 from chat.api.streams import turn_events_view, turn_stream_view
 from chat.api.turns import cancel_in_session_view, cancel_turn_view, turn_view
+from chat.api.usage import UsageView
 from chat.openai.views import completions_view, model_view, models_view
 
 urlpatterns = [
@@ -42,6 +43,7 @@ urlpatterns = [
     path("files/<str:file_id>", file_view),
     path("presets", PresetsView.as_view()),
     path("presets/<str:preset_id>", PresetView.as_view()),
+    path("usage", UsageView.as_view()),
     path("models", ModelsView.as_view()),
     path("openai/chat/completions", completions_view),
     path("openai/models", models_view),

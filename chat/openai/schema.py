@@ -168,7 +168,7 @@ class _CompletionsTwin(ApiView):
         }
         | _refusals(
             *("invalid", "unknown_field", "refused_text", "unknown_model", "csrf", "client_id_reused"),
-            *("text_too_long", "rate_limited"),
+            *("text_too_long", "rate_limited", "usage_limit"),
             failures=True,
         ),
     )

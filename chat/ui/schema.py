@@ -105,6 +105,7 @@ class _ChatTwin(ApiView):
             "stale",
             "text_too_long",
             "rate_limited",
+            "usage_limit",
             unsafe=True,
         ),
     )

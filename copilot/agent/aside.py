@@ -55,6 +55,7 @@ from copilot.providers.registry import default_model
 from copilot.turns.asides import record_aside
 from copilot.turns.rate import do_count_send
 from copilot.turns.submit import check_text
+from copilot.usage.limits import check
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ async def begin_aside(*, user: Any, session_id: object, text: str) -> SideAnswer
         Invalid: empty text.
         TooLarge: over 64,000 characters.
         RateLimited: too many at once, or sent too many lately.
+        UsageLimit: the person has used as much as they may.
     """
     if _under_way[user.pk] >= AT_ONCE:
         raise RateLimited(
@@ -126,6 +128,7 @@ def _give_place_back(user_id: object) -> None:
 def _prepare(user: Any, session_id: object, text: str) -> _Aside:
     asked = check_text(text)
     session = selectors.session_of(user, session_id)
+    check(user.pk)
     transact(do_count_send)(user.pk)
     about = prompt.note(datetime.now(UTC), {"timezone": user.time_zone}) + prompt.ASIDE
     question = ModelMessage("user", (TextPart(prompt.escape(asked)), TextPart(about)))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from django.conf import settings
 
 from common.db import db_steady
+from common.errors import UsageLimit
 from common.text import storable
 from copilot.agent.attached import with_files
 from copilot.agent.between import begin, cuttable
@@ -24,6 +25,7 @@ from copilot.providers.pricing import price_call
 from copilot.providers.registry import UnknownModel, provider_for
 from copilot.turns.followups import anything_to_deliver
 from copilot.turns.progress import record_usage
+from copilot.usage.limits import check_spent, limits_are_set
 
 #: Tries of one model call: before anything was shown, and after (by a rollback).
 TRIES_MAX = 4
@@ -57,7 +59,7 @@ async def ask(live: LiveTurn, state: TurnState, provider: Provider, request: Mod
     tries = failures = 0
     while True:
         begin(live, state)
-        check_cost(state)
+        await _check_limits(live, state)
         state.asked += 1
         stream = StepStream(live, state.turn.created_at, model=asked.model)
         sent = replace(request, tries=tries)
@@ -74,7 +76,7 @@ async def ask(live: LiveTurn, state: TurnState, provider: Provider, request: Mod
         except ProviderError as error:
             if stream.heard.characters or stream.usage:
                 await _record(live, state, sent, stream, asked)
-            check_cost(state)
+            await _check_limits(live, state)
             tries, failures = tries + 1, failures + 1
             if error.code == "context_overflow" and not stream.streamed:
                 try:
@@ -160,6 +162,24 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{-(-seconds // size):.0f} {unit}"
     return f"{-(-seconds // 1):.0f} seconds"
+
+
+async def _check_limits(live: LiveTurn, state: TurnState) -> None:
+    """Make sure that another model call may be made, for the turn and for its person.
+
+    Whether the person may begin a turn was looked at when it was accepted: its first call is made.
+
+    Raises:
+        ProviderError: ``usage_limit``.
+    """
+    check_cost(state)
+    if not limits_are_set() or not (state.steps or state.asked):
+        return
+    try:
+        await db_steady(check_spent, live.claim.user_id)
+    except UsageLimit as refusal:
+        hint = "What was said is kept. Send another message to go on from here then."
+        raise ProviderError("usage_limit", refusal.detail, hint=hint) from refusal
 
 
 def check_cost(state: TurnState) -> None:

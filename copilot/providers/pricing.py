@@ -24,7 +24,8 @@ from copilot.providers.base import Usage
 _MICRO = Decimal(1_000_000)
 Entry = tuple[TableProvider, TableModel]
 #: Who may have said what something cost, the least certain first.
-SOURCES = ("unknown", "estimate", "table", "provider")
+UNKNOWN = "unknown"
+SOURCES = (UNKNOWN, "estimate", "table", "provider")
 
 
 @dataclass(frozen=True, slots=True)

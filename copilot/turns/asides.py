@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.db import IntegrityError
 
@@ -11,8 +10,9 @@ from common.db import transact
 from common.prepared import insert
 from copilot.models import UsageRecord
 from copilot.providers.base import Usage
-from copilot.providers.pricing import Cost
-from copilot.turns.progress import token_amounts
+from copilot.providers.pricing import UNKNOWN, Cost
+from copilot.turns.progress import new_record
+from copilot.usage.counting import do_count, telling_of_loss
 
 
 def record_aside(
@@ -33,16 +33,16 @@ def record_aside(
     Args:
         call: which model call of this side question it was, from 1.
     """
-    columns = {"aside": aside, "step": call, "user_id": user_id, "model": model, **token_amounts(usage)}
-    columns |= {"cost_microdollars": cost.microdollars, "cost_source": cost.source}
-    columns |= {"estimated": usage.estimated, "answered_by": answered_by}
-    try:
-        _store(session_id=session_id, **columns)
-    except IntegrityError:
-        if not UsageRecord.objects.filter(aside=aside, step=call).exists():
-            _store(**columns)  # the session was deleted meanwhile
+    of_what = {"aside": aside, "step": call, "fence": 0, "model": model, "answered_by": answered_by}
+    with telling_of_loss(user_id, aside=aside):
+        try:
+            _store(new_record(user_id, usage, cost, session_id=session_id, **of_what), cost)
+        except IntegrityError:
+            if not UsageRecord.objects.filter(aside=aside, step=call).exists():
+                _store(new_record(user_id, usage, cost, **of_what), cost)  # the session was deleted meanwhile
 
 
 @transact
-def _store(**columns: Any) -> None:
-    insert(UsageRecord(fence=0, **columns))
+def _store(record: UsageRecord, cost: Cost) -> None:
+    insert(record)
+    do_count(record, cost.microdollars or 0, unknown=cost.source == UNKNOWN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from approvals.rules import resolve_policy
 from common.db import seconds_ago
+from common.errors import UsageLimit
 from common.prepared import Update, insert, prepared_update
 from common.redaction import redact_text
 from copilot.events import publish
@@ -24,6 +26,7 @@ from copilot.turns.authority import in_person, is_lent
 from copilot.turns.bounds import inherit
 from copilot.turns.dispatch import REDISPATCH_SECONDS, dispatch_on_commit
 from copilot.turns.journal import journal
+from copilot.usage.reservations import do_reserve
 
 TITLE_LENGTH = 60
 
@@ -46,9 +49,14 @@ def do_begin_turn(
 
     Args:
         again: messages that have their place already and are answered once more, together with ``messages``.
+
+    Raises:
+        UsageLimit: the person has used as much as they may. Nothing was changed.
     """
-    behind = [*messages, *_asked_again(session, again)]
     options: dict[str, Any] = messages[-1].options if messages else again.options if again else {}
+    model = options.get("model") or session.model or default_model()
+    reserved = do_reserve(session.user_id, model)
+    behind = [*messages, *_asked_again(session, again)]
     by_owner, lent = in_person(behind, origin=origin), is_lent(behind, origin=origin)
     turn = Turn(
         redispatch_at=seconds_ago(-REDISPATCH_SECONDS),
@@ -56,7 +64,7 @@ def do_begin_turn(
         user_id=session.user_id,
         origin=origin,
         author=messages[-1].author if messages else "",
-        model=options.get("model") or session.model or default_model(),
+        model=model,
         effort=options.get("effort") or settings.COPILOT_EFFORT,
         settings={
             "time_zone": options.get("timezone", ""),
@@ -68,16 +76,18 @@ def do_begin_turn(
             **({"asked_from": again.asked_from} if again else {}),
         },
     )
+    if reserved is not None:
+        turn.reserved, turn.created_at = reserved
     inherit(turn, session, behind)
     for message in messages:
-        message.turn, message.state, message.held = turn, Message.State.DONE, False
+        message.turn, message.state, message.held, message.held_until = turn, Message.State.DONE, False, None
         do_place(session, message)
     answer = do_open_answer(session, turn)
     insert(turn)
     new = [message for message in messages if message._state.adding]
     for message in messages:
         if not message._state.adding:
-            message.save(update_fields=["turn", "seq", "parent", "state", "held"])
+            message.save(update_fields=["turn", "seq", "parent", "state", "held", "held_until"])
     insert(*new, answer)
     if messages and not (session.title or session.temporary):
         _ = _name(session.pk, title_from(messages[0].text))
@@ -90,6 +100,24 @@ def do_begin_turn(
     )
     dispatch_on_commit(turn.id)
     return turn
+
+
+def do_pass_on(session: Session, messages: Sequence[Message]) -> Turn | None:
+    """Start a turn that answers messages which wait, or hold all that wait while a usage limit is reached.
+
+    Under the same conditions as ``do_begin_turn``.
+    """
+    try:
+        return do_begin_turn(session, messages, origin=messages[-1].origin)
+    except UsageLimit as refusal:
+        do_hold(session, refusal)
+        return None
+
+
+def do_hold(session: Session, refusal: UsageLimit | None = None) -> None:
+    """Let what waits in a session wait until its person says so; ``refusal`` is the limit that it is held for."""
+    until = datetime.fromisoformat(refusal.fields["resets_at"]) if refusal else None
+    session.messages.queued().filter(held=False).update(held=True, held_until=until)
 
 
 def _asked_again(session: Session, again: Again | None) -> Iterable[Message]:

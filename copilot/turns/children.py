@@ -16,6 +16,7 @@ from django.utils import timezone
 from common.db import transact
 from common.errors import NotFound
 from common.ids import as_uuid
+from common.prepared import insert
 from copilot import objects
 from copilot.events.fold import Transcript
 from copilot.events.log import from_outside, read_events
@@ -23,10 +24,12 @@ from copilot.models import Message, Session, Turn
 from copilot.models.message import MessageQuerySet
 from copilot.models.session import DEPTH_MAX, locked_session
 from copilot.models.turn import TurnQuerySet
+from copilot.turns.begin import do_hold, do_new_message, do_touch_session
 from copilot.turns.bounds import options_of
 from copilot.turns.cancel import request_stop
 from copilot.turns.claim import Claim
 from copilot.turns.submit import check_text, digest_of, do_accept, do_live_turn, withdraw_queued
+from copilot.usage.limits import refusal_of
 
 #: Begins the ``client_id`` of a message that tells of a child's end.
 ENDED = "ended:"
@@ -273,6 +276,7 @@ def untold() -> TurnQuerySet:
 @transact
 def tell_parent(turn_id: uuid.UUID) -> bool:
     """Tell the parent's session that a turn of a child has ended, if nothing is live there; this starts a turn.
+    While a usage limit is reached it is held, as all that would start one by itself.
 
     Nobody is told whose own turn was stopped or failed: who stops an agent does not want it to begin again.
     """
@@ -294,15 +298,18 @@ def tell_parent(turn_id: uuid.UUID) -> bool:
         f"The session {turn.session_id} that you started with run_subsession has ended: {_ENDED[turn.status]}. "
         "Read its answer with get_subsession_result, if it is still wanted."
     )
-    do_accept(
-        homes[0],
-        text=text,
-        client_id=f"{ENDED}{turn_id}",
-        options=options_of(parent),
-        digest=digest_of(text),
-        delivery=Message.Delivery.NEXT,
-        origin=Turn.Origin.CHILD,
-    )
+    known: dict[str, Any] = {
+        "client_id": f"{ENDED}{turn_id}",
+        "options": options_of(parent),
+        "delivery": Message.Delivery.NEXT,
+        "origin": Turn.Origin.CHILD,
+    }
+    if refusal := refusal_of(turn.user_id):
+        insert(do_new_message(homes[0], text, request_digest=digest_of(text), **known))
+        do_hold(homes[0], refusal)
+        do_touch_session(homes[0])
+    else:
+        do_accept(homes[0], text=text, digest=digest_of(text), **known)
     return True
 
 

@@ -6,6 +6,7 @@ Worker, canceller, sweep and operator all end turns through ``do_finish``; only 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Coalesce
 
 from common.db import db_now
+from common.errors import UsageLimit
 from common.prepared import Update, prepared, prepared_update
 from common.redaction import redact_text
 from common.text import storable
@@ -26,11 +28,13 @@ from copilot.models.message import open_answer_of, queued_in
 from copilot.models.session import locked_session
 from copilot.models.tool_call import OPEN
 from copilot.signals import turn_ended
-from copilot.turns.begin import do_begin_turn, do_touch_session, do_unplace
+from copilot.turns.begin import do_hold, do_pass_on, do_touch_session, do_unplace
 from copilot.turns.dispatch import dispatch_waiting_on_commit
 from copilot.turns.journal import journal
 from copilot.turns.naming import do_ask_for_title
 from copilot.turns.progress import ContextUse, FinishedStep, do_keep_step, do_seal_step
+from copilot.usage.limits import refusal_of
+from copilot.usage.reservations import do_give_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,10 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
     Raises:
         StaleTurn: it changed since it was read.
     """
+    waiting = queued_in(session.pk)
+    refusal = _refusal(turn, ending, waiting)
+    if refusal is not None:
+        batch.append(schema.status("waiting_limit", reason=refusal.fields["window"]))
     transcript = Transcript.of(read_events(turn.id) + batch.rows)
     closing = transcript.closing(tool_error=ending.tool_error)
     for chunk in closing:
@@ -189,7 +197,8 @@ def do_finish(session: Session, turn: Turn, batch: EventBatch, ending: Ending) -
     journal(turn.id, ending.status, outcome=ending.outcome, seq=last_seq)
     if ending.status == Turn.Status.COMPLETED:
         do_ask_for_title(session, turn)
-    next_turn = _pass_on(session, turn, ending)
+    do_give_back(turn.user_id, turn)
+    next_turn = _pass_on(session, turn, ending, waiting, refusal)
     turn_ended.send(Turn, turn=turn, status=ending.status, outcome=ending.outcome, next_turn=next_turn)
     do_touch_session(session)
     dispatch_waiting_on_commit(turn.user_id)
@@ -240,6 +249,7 @@ def _end(
         "heartbeat_at": None,
         "action_id": None,
         "interrupt_id": None,
+        "reserved": 0,
         "running_ms": F("running_ms") + ran_ms,
         "steps": Coalesce(steps, F("steps")),
         "sealed_seq": Coalesce(sealed_seq, F("sealed_seq")),
@@ -301,17 +311,28 @@ def _was_asked_for_again(answer: Message) -> bool:
     return answer.client_id is not None or others.exists()
 
 
-def _pass_on(session: Session, turn: Turn, ending: Ending) -> uuid.UUID | None:
-    """Completed: one next turn takes all that waits. Otherwise it is held until the person says so.
+def _refusal(turn: Turn, ending: Ending, waiting: Sequence[Message]) -> UsageLimit | None:
+    """Return the usage limit that what waits is going to be held for, if that can be told already."""
+    if ending.status != Turn.Status.COMPLETED or all(message.held for message in waiting):
+        return None
+    return refusal_of(turn.user_id, apart_from=turn.reserved)
+
+
+def _pass_on(
+    session: Session, turn: Turn, ending: Ending, waiting: Sequence[Message], refusal: UsageLimit | None
+) -> uuid.UUID | None:
+    """Completed: one next turn takes all that waits. Otherwise, or over a usage limit, it is held until the person
+    says so.
 
     What was held before the turn began goes along with other messages, never by itself.
     """
-    waiting = queued_in(session.pk)
     if all(message.held for message in waiting):
         return None
-    if ending.status != Turn.Status.COMPLETED:
-        session.messages.queued().update(held=True)
+    if ending.status != Turn.Status.COMPLETED or refusal is not None:
+        do_hold(session, refusal)
         return None
-    next_turn = do_begin_turn(session, waiting, origin=waiting[-1].origin)
+    next_turn = do_pass_on(session, waiting)
+    if next_turn is None:
+        return None
     Turn.objects.filter(pk=turn.pk).update(next_turn=next_turn)
     return next_turn.id

@@ -75,8 +75,9 @@ def deliver_followups(
     batch.append(*opening)
     answer = _give_places(session, turn, batch, messages)
     for message in messages:
-        message.turn, message.state, message.held, message.after_step = turn, Message.State.DONE, False, step
-        message.save(update_fields=["turn", "seq", "parent", "state", "held", "after_step"])
+        message.turn, message.state, message.after_step = turn, Message.State.DONE, step
+        message.held, message.held_until = False, None
+        message.save(update_fields=["turn", "seq", "parent", "state", "held", "held_until", "after_step"])
         [shown] = message_objects([message])
         batch.append(schema.data("pending", {"message": shown, "next_message_id": str(answer.id)}))
     less = narrowed(with_less(turn.settings, messages), messages)

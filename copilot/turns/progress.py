@@ -18,12 +18,14 @@ from common.redaction import redact_json, redact_text
 from common.sealing import digest_of_arguments, seal
 from copilot.events import schema
 from copilot.events.log import EventBatch, StaleTurn
-from copilot.models import Session, Step, ToolCall, Turn, UsageRecord
+from copilot.models import Session, Step, ToolCall, Turn, UsageRecord, User
 from copilot.models.tool_call import OPEN
 from copilot.providers.base import Usage
-from copilot.providers.pricing import Cost, worst_source
+from copilot.providers.pricing import UNKNOWN, Cost, worst_source
 from copilot.turns.claim import Claim
 from copilot.turns.journal import journal, touch
+from copilot.usage.counting import do_count, telling_of_loss
+from copilot.usage.reservations import do_settle
 
 
 @dataclass(frozen=True)
@@ -209,42 +211,62 @@ def record_usage(
         model: ``provider/name`` that was asked.
         answered_by: who answered, where the provider names another.
     """
-    with suppress(_Counted):
+    with telling_of_loss(claim.user_id, turn_id=claim.turn_id), suppress(_Counted):
         _record_usage(claim, step, call, usage, cost, model=model, answered_by=answered_by)
 
 
 @transact
 def _record_usage(claim: Claim, step: int, call: int, usage: Usage, cost: Cost, **by: str) -> None:
-    amounts = token_amounts(usage)
     # First, because it locks: a commit of unknown outcome that is still under way is waited for.
     if not _add_to_session(claim.session_id, usage.input_tokens, usage.output_tokens, cost.microdollars or 0):
-        return  # deleted meanwhile, with all its turns
-    known = _records_of_step(claim.turn_id, claim.fence, step)
-    if not known:
-        insert(
-            UsageRecord(
-                turn_id=claim.turn_id,
-                user_id=claim.user_id,
-                fence=claim.fence,
-                step=step,
-                calls=call,
-                estimated=usage.estimated,
-                cost_microdollars=cost.microdollars,
-                cost_source=cost.source,
-                **by,
-                **amounts,
-            )
-        )
+        _do_record_of_deleted(claim, call, usage, cost, **by)
         return
-    record = known[0]
+    known = _records_of_step(claim.turn_id, claim.fence, step)
+    if known:
+        record, unknown = known[0], _do_add_to_record(known[0], call, usage, cost, **by)
+    else:
+        of_step = {"turn_id": claim.turn_id, "fence": claim.fence, "step": step, "calls": call}
+        record, unknown = new_record(claim.user_id, usage, cost, **of_step, **by), cost.source == UNKNOWN
+        insert(record)
+    settled = do_settle(claim.turn_id, cost.microdollars or 0)
+    do_count(record, cost.microdollars or 0, unknown=unknown, settled=settled)
+
+
+def _do_add_to_record(record: UsageRecord, call: int, usage: Usage, cost: Cost, **by: str) -> bool:
+    """Add a call of the same step; return whether this makes it one whose cost is not wholly known."""
     if record.calls >= call:
         raise _Counted
-    added: dict[str, Any] = {name: F(name) + amount for name, amount in amounts.items()}
+    added: dict[str, Any] = {name: F(name) + amount for name, amount in token_amounts(usage).items()}
     if cost.microdollars is not None:
         added["cost_microdollars"] = (record.cost_microdollars or 0) + cost.microdollars
     added["cost_source"] = worst_source([record.cost_source, cost.source])
     added["estimated"] = record.estimated or usage.estimated
     UsageRecord.objects.filter(pk=record.pk).update(calls=call, **by, **added)
+    return cost.source == UNKNOWN != record.cost_source
+
+
+def _do_record_of_deleted(claim: Claim, call: int, usage: Usage, cost: Cost, **by: str) -> None:
+    """Keep a call whose session was deleted meanwhile, with all its turns: for the person, as an aside."""
+    aside = uuid.uuid5(claim.turn_id, str(claim.fence))
+    if UsageRecord.objects.filter(aside=aside, step=call).exists():
+        raise _Counted
+    if not User.objects.filter(pk=claim.user_id).exists():
+        return  # deleted too: there is nobody left whose use it would be
+    record = new_record(claim.user_id, usage, cost, aside=aside, step=call, fence=0, **by)
+    insert(record)
+    do_count(record, cost.microdollars or 0, unknown=cost.source == UNKNOWN)
+
+
+def new_record(user_id: uuid.UUID, usage: Usage, cost: Cost, **of_what: Any) -> UsageRecord:
+    """Return a record of a call, not saved yet."""
+    return UsageRecord(
+        user_id=user_id,
+        estimated=usage.estimated,
+        cost_microdollars=cost.microdollars,
+        cost_source=cost.source,
+        **token_amounts(usage),
+        **of_what,
+    )
 
 
 def token_amounts(usage: Usage) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -27,6 +27,7 @@ from copilot.providers import registry as models
 from copilot.tools import registry as tools_registry
 from copilot.turns.begin import announce
 from copilot.turns.submit import do_lock_session
+from copilot.usage.reservations import do_give_back
 from copilot.workspaces import remove_workspace
 
 TITLE_MAX = 200
@@ -121,7 +122,7 @@ def delete_session(*, user: User, session_id: object) -> None:
     Raises:
         NotFound: unknown, or not the user's.
     """
-    _do_delete(do_lock_session(user, as_uuid(session_id)))
+    _do_delete_with_children(do_lock_session(user, as_uuid(session_id)))
 
 
 def expired_sessions(seconds: float, most: int) -> list[uuid.UUID]:
@@ -149,12 +150,20 @@ def delete_expired_session(session_id: uuid.UUID, seconds: float) -> bool:
     # Looked at once more, under the lock: a message may have come meanwhile.
     if not sessions or not _expired(seconds).filter(pk=session_id).exists():
         return False
-    _do_delete(sessions[0])
+    _do_delete_with_children(sessions[0])
     return True
 
 
-def _do_delete(session: Session) -> None:
+def _do_delete_with_children(session: Session) -> None:
+    """Delete a session, whose lock the caller holds, and what it reserved of its person's limits."""
+    reserving = list(_do_delete(session))
+    do_give_back(session.user_id, *reserving)
+
+
+def _do_delete(session: Session) -> Iterator[Turn]:
     """Delete a session, whose lock the caller holds, with its children, and its files after the commit.
+
+    Yields the turns in it that reserved something.
 
     The worker of a running turn writes on until it hears of it, and the log alone would let it: so the turn's next
     seq is taken by its end, the only thing that stays: until the worker has stopped (``forget_deleted_turn``), and
@@ -162,7 +171,8 @@ def _do_delete(session: Session) -> None:
     """
     session_id = session.id
     for child in Session.objects.locked().filter(parent=session).order_by("pk"):
-        _do_delete(child)
+        yield from _do_delete(child)
+    yield from session.turns.filter(reserved__gt=0)
     announce(session.id, session.user_id)
     running = session.turns.filter(status=Turn.Status.RUNNING).values_list("pk", flat=True).first()
     end = EventBatch.after_log(running) if running else None

@@ -94,6 +94,7 @@ def submit_message(
         TooLarge: over 64,000 characters.
         NotFound: no such session of this user.
         Conflict: ``queue_full``, ``client_id_reused`` for another message, or ``session_busy`` with ``only_idle``.
+        UsageLimit: the session is idle, and the person has used as much as they may.
         RateLimited: a person sent too many lately; a repetition is not counted.
         Busy: the session's lock was not granted in time; nothing was stored.
     """
@@ -241,6 +242,7 @@ def do_accept(
 
     Raises:
         Conflict: ``queue_full``, ``client_id_reused``, or ``session_busy`` with ``only_idle``.
+        UsageLimit: a turn would begin, and the person has used as much as they may.
     """
     # One narrow look for all three: most messages are new, to a session where nothing runs and nothing waits.
     known = _in_the_way(session.pk, client_id)
@@ -303,8 +305,10 @@ def do_live_turn(session: Session) -> Turn | None:
     return turn
 
 
-def waiting_for(turn: Turn) -> str:
-    """Say what a queued message waits for."""
+def waiting_for(turn: Turn | None, message: Message) -> str:
+    """Say what a queued message waits for, ``turn`` being the live one."""
+    if turn is None:
+        return "limit" if message.held_until else "turn"
     return "approval" if turn.status == Turn.Status.REQUIRES_ACTION else "turn"
 
 
@@ -332,7 +336,7 @@ def _queued(message: Message, before: list[Message], live: Turn | None, *, repea
         None,
         position=len(before) + 1,
         delivery=message.delivery if into_turn else Message.Delivery.NEXT,
-        waiting_for=waiting_for(live) if live else "turn",
+        waiting_for=waiting_for(live, message),
         repeated=repeated,
     )
 
@@ -376,6 +380,7 @@ def deliver_queued(*, user: Any, session_id: object, origin: str = "web") -> Acc
 
     Raises:
         Conflict: ``session_busy`` while a turn is live, ``stale`` when nothing is held.
+        UsageLimit: the person has used as much as they may; it stays held.
     """
     session = do_lock_session(user, as_uuid(session_id))
     if do_live_turn(session) is not None:

@@ -14,7 +14,7 @@ _DAYS = {UsageCounter.Window.DAY.value: 1, UsageCounter.Window.WEEK.value: 7}
 
 
 class Window(NamedTuple):
-    """A day or a week. Counters are written in the order of these, days first, so that nobody waits in a circle."""
+    """A day or a week. In this order, days first, counters are written: so nobody waits in a circle."""
 
     kind: str
     starts_on: date
