@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from django.contrib import admin
+from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 
@@ -14,6 +16,29 @@ from common.ids import as_uuid
 def short(value: object) -> str:
     """The end of an id: its beginning is the time, which neighbours share."""
     return f"…{str(value)[-12:]}" if value else "-"
+
+
+class AtLeast(int):
+    """A number of rows of which nobody counted the rest."""
+
+    def __str__(self) -> str:
+        return f"{int(self):,}+"
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg] # not subscriptable at run time
+    """Pages of a table that may be long: it counts so many rows, says "10,000+", and has no pages beyond."""
+
+    COUNTED = 10_000
+
+    def __init__(self, rows: QuerySet[Any], *args: Any, **options: Any) -> None:
+        super().__init__(rows, *args, **options)
+        self._rows = rows
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows there are, as far as they are counted."""
+        found = self._rows.order_by()[: self.COUNTED + 1].count()
+        return AtLeast(self.COUNTED) if found > self.COUNTED else found
 
 
 class ReadOnly:
@@ -36,6 +61,8 @@ class ReadOnlyAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg] # not
     """A read-only table, found by full ids or by the owner's name."""
 
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # they would count the table once for each choice of each filter
+    paginator = CappedPaginator
     list_per_page = 50
     #: Columns that hold an id that one may search for.
     id_columns: tuple[str, ...] = ("pk",)

@@ -26,6 +26,9 @@ from copilot.models import (
     User,
     Worker,
 )
+from copilot.operators.admin_actions import TurnOperations
+from copilot.operators.timeline_page import TimelineAdmin
+from copilot.operators.turn_filters import CategoryFilter, ErrorFilter, HoursFilter, ModelFilter, UserFilter
 from copilot.operators.user_usage import UserUsageAdmin
 from copilot.presets import name_problem, remove
 
@@ -217,12 +220,12 @@ class MessageAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Turn)
-class TurnAdmin(ReadOnlyAdmin):
+class TurnAdmin(TurnOperations, TimelineAdmin):
     """Turns, with their history."""
 
     list_display = (
         "short_id",
-        "in_session",
+        "to_timeline",
         "user",
         "status",
         "outcome",
@@ -232,14 +235,27 @@ class TurnAdmin(ReadOnlyAdmin):
         "steps",
         "created_at",
         "finished_at",
+        "in_session",
     )
-    list_filter = ("status", "origin", "created_at")
+    list_filter = (
+        CategoryFilter,
+        HoursFilter,
+        "status",
+        "origin",
+        UserFilter,
+        ModelFilter,
+        ErrorFilter,
+        "created_at",
+    )
     list_select_related = ("user",)
-    search_fields = ("user__username", "model", "outcome")
+    search_fields = ("user__username",)
     id_columns = ("pk", "session", "worker")
     ordering = ("-pk",)
     readonly_fields = ("of_session",)
     inlines = (JournalInline, StepInline, ToolCallInline)
+
+    class Media:
+        css = {"all": ("copilot/operators.css",)}
 
     @admin.display(description="id", ordering="pk")
     def short_id(self, turn: Turn) -> str:
@@ -337,7 +353,8 @@ class OperatorEntryAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[OperatorEntry]:
         """Read the name of whom it was done to along, while there is such an account."""
         names = User.objects.filter(pk=OuterRef("target_user")).values("username")
-        return super().get_queryset(request).annotate(target_name=Subquery(names))
+        entries: QuerySet[OperatorEntry] = super().get_queryset(request)
+        return entries.annotate(target_name=Subquery(names))
 
     @admin.display(description="user", ordering="target_user")
     def of_user(self, entry: OperatorEntry) -> str:

@@ -29,7 +29,7 @@ from copilot.models import Message, Session, Turn, TurnEvent, Worker
 from copilot.signals import sweeping
 from copilot.turns import children
 from copilot.turns.begin import do_pass_on
-from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed
+from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed, settle_stop
 from copilot.turns.dispatch import REDISPATCH_MAX, REDISPATCH_SECONDS, dispatch, run_here, runs_here
 from copilot.turns.finish import Ending, do_finish, failed, ran_ms
 from copilot.turns.recover import take_over
@@ -105,6 +105,12 @@ def _unconfirmed_stops() -> int:
     """Stop requests that the worker did not act on and whose requester is gone."""
     due = Turn.objects.unconfirmed(CONFIRM_SECONDS)
     return _each(_ids(due), lambda turn_id: finish_unconfirmed(turn_id, CONFIRM_SECONDS))
+
+
+def _unsettled_stops() -> int:
+    """Stop requests for turns that no worker holds, and whose requester is gone: nobody takes such a turn up."""
+    due = Turn.objects.to_stop().filter(stop_requested_at__lte=seconds_ago(CONFIRM_SECONDS))
+    return _each(_ids(due.exclude(status=Turn.Status.RUNNING)), settle_stop)
 
 
 def _stalled() -> int:
@@ -327,6 +333,7 @@ class Rule:
 RULES: tuple[Rule, ...] = (
     Rule(_orphaned, Turn.Status.RUNNING),
     Rule(_unconfirmed_stops, Turn.Status.RUNNING),
+    Rule(_unsettled_stops),
     Rule(_stalled, Turn.Status.RUNNING, every=10),
     Rule(_over_time, Turn.Status.RUNNING, every=10),
     Rule(_orphaned_children),

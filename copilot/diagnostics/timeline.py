@@ -9,14 +9,16 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db.models import Count, Max, Min
+
 from approvals.models import Action
-from copilot.events.log import Row, read_events
+from copilot.events.log import read_events
 from copilot.events.schema import Chunk
-from copilot.models import Message, Turn
+from copilot.models import Message, Turn, TurnEvent, TurnLog
 
 #: Characters of one text, where texts are shown.
 TEXT_MAX = 500
@@ -34,6 +36,11 @@ _PLAIN_DATA = {
 }
 
 
+#: Entries of the journal that end a call of the model, if one of the others came right before.
+_ANSWERED = ("step", "completed", "failed")
+_AT_WORK = ("claimed", "step", "call", "delivered", "compacted")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Something that happened: when, in which table it is written, and what it says."""
@@ -41,63 +48,118 @@ class Entry:
     at: datetime
     kind: str
     what: str
+    #: Of what took time until then: since when, and what it went to (``queue``, ``model``, ``tool``, ``person``).
+    since: datetime | None = None
+    spent: str = ""
 
 
-def explain(turn_id: uuid.UUID, *, events: bool = False, text: bool = False) -> list[str] | None:
-    """Return the lines that tell a turn's history; None when there is no such turn.
+@dataclass(frozen=True, slots=True)
+class Events:
+    """A turn's event log, as far as it is still there."""
+
+    #: How many there are, by type.
+    kinds: dict[str, int]
+    #: The first and the last seq; 0 when there are none.
+    first: int
+    last: int
+    #: How many before the first were removed, long after the turn's end.
+    pruned: int
+    #: Those that were asked for: seq, and what it says.
+    listed: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self.kinds.values())
+
+    @property
+    def by_kind(self) -> str:
+        """How many there are of each type, in words."""
+        return _counts(self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A turn's history."""
+
+    turn: Turn
+    #: What its own row says: a name, and a text.
+    about: list[tuple[str, str]]
+    #: In time order.
+    entries: list[Entry]
+    events: Events
+
+
+def timeline(
+    turn_id: uuid.UUID, *, text: bool = False, events: bool = False, after: int = 0, limit: int | None = None
+) -> Timeline | None:
+    """Return a turn's history; None when there is no such turn.
 
     Args:
-        events: list every event instead of their number by type.
         text: show the beginnings of what was said, called and returned too.
+        events: list the events, too: at most ``limit`` of them (None: all) with a seq above ``after``.
     """
     turn = Turn.objects.select_related("session", "user").filter(pk=turn_id).first()
     if turn is None:
         return None
-    rows = read_events(turn.pk)
-    return [
-        *_header(turn, text=text),
-        "",
-        f"History (seconds since {_time(turn.created_at)}):",
-        *(_line(entry, turn.created_at) for entry in sorted(_entries(turn, text=text), key=lambda one: one.at)),
-        "",
-        *(_every_event(rows, text=text) if events else _summary(turn, rows)),
-    ]
+    log = _events(turn)
+    if events:
+        log = replace(log, listed=_listed(turn, after=after, limit=limit, text=text))
+    entries = sorted(_entries(turn, text=text), key=lambda one: one.at)
+    return Timeline(turn, list(_about(turn, text=text)), entries, log)
 
 
-def _header(turn: Turn, *, text: bool) -> Iterator[str]:
-    yield f"Turn {turn.pk}: {turn.status}" + (f" ({turn.outcome})" if turn.outcome else "")
+def _events(turn: Turn) -> Events:
+    # Counted by the database: a long turn has ten thousand of them.
+    found = TurnEvent.objects.filter(turn_id=turn.pk).values_list("chunk__type")
+    rows = list(found.annotate(Count("seq"), first=Min("seq"), last=Max("seq")).order_by("first"))
+    first = min((row[2] for row in rows), default=0)
+    last = max((row[3] for row in rows), default=0)
+    return Events({row[0] or "?": row[1] for row in rows}, first, last, first - 1 if turn.pruned and first else 0)
+
+
+def _listed(turn: Turn, *, after: int, limit: int | None, text: bool) -> list[tuple[int, str]]:
+    rows = read_events(turn.pk, after, limit)
+    return [(seq, json.dumps(chunk, ensure_ascii=False) if text else _plain_chunk(chunk)) for seq, chunk in rows]
+
+
+def _about(turn: Turn, *, text: bool) -> Iterator[tuple[str, str]]:
     title = f" {_shown(turn.session.title)}" if text and turn.session.title else ""
-    yield f"  session   {turn.session_id}{title}, user {turn.user} ({turn.user_id})"
-    yield f"  model     {turn.model}, effort {turn.effort or 'default'}, origin {turn.origin}"
-    holder = f"worker {turn.worker}, heartbeat {_time(turn.heartbeat_at)}" if turn.worker else "no worker"
-    yield f"  holder    attempt {turn.attempt}, fence {turn.fence}, {holder}"
+    yield "session", f"{turn.session_id}{title}, user {turn.user} ({turn.user_id})"
+    yield "model", f"{turn.model}, effort {turn.effort or 'default'}, origin {turn.origin}"
+    holder = f"worker {turn.worker}, heartbeat {in_utc(turn.heartbeat_at)}" if turn.worker else "no worker"
+    yield "holder", f"attempt {turn.attempt}, fence {turn.fence}, {holder}"
     newest = f", ended at event {turn.last_seq}" if turn.last_seq is not None else ""
-    yield f"  progress  {turn.steps} steps, sealed up to event {turn.sealed_seq}{newest}"
+    yield "progress", f"{turn.steps} steps, sealed up to event {turn.sealed_seq}{newest}"
     for name in ("created_at", "started_at", "claimed_at", "progress_at", "finished_at"):
         if value := getattr(turn, name):
-            yield f"  {name.removesuffix('_at'):<9} {_time(value)}"
-    yield f"  ran       {turn.running_ms / 1000:.3f} s, first chunk after {_milliseconds(turn.first_chunk_ms)}"
+            yield name.removesuffix("_at"), in_utc(value)
+    yield "ran", f"{turn.running_ms / 1000:.3f} s, first chunk after {_milliseconds(turn.first_chunk_ms)}"
     if turn.not_before and turn.is_live:
-        yield f"  waits     until {_time(turn.not_before)}"
+        yield "waits", f"until {in_utc(turn.not_before)}"
     if turn.is_live and turn.status == Turn.Status.QUEUED:
-        yield f"  hints     {turn.dispatches} repeated, next {_time(turn.redispatch_at)}"
+        yield "hints", f"{turn.dispatches} repeated, next {in_utc(turn.redispatch_at)}"
     if turn.action_id:
-        yield f"  asks      a person: approval {turn.action_id}"
+        yield "asks", f"a person: approval {turn.action_id}"
     if turn.stop_requested_at:
-        yield f"  stop      asked for at {_time(turn.stop_requested_at)} ({turn.stop_reason})"
+        yield "stop", f"asked for at {in_utc(turn.stop_requested_at)} ({turn.stop_reason})"
     if turn.error:
-        yield f"  error     {turn.outcome}: {_shown(str(turn.error.get('detail', '')))}"
+        yield "error", f"{turn.outcome}: {_shown(str(turn.error.get('detail', '')))}"
     if turn.parent_id:
-        yield f"  parent    turn {turn.parent_id}" + (", still to be told of the end" if turn.owed else "")
+        yield "parent", f"turn {turn.parent_id}" + (", still to be told of the end" if turn.owed else "")
     if turn.awaits_child:
-        yield "  waits     for a child; takes up no slot"
+        yield "waits", "for a child; takes up no slot"
     if turn.next_turn_id:
-        yield f"  next turn {turn.next_turn_id}"
+        yield "next turn", str(turn.next_turn_id)
 
 
 def _entries(turn: Turn, *, text: bool) -> Iterator[Entry]:
+    before: TurnLog | None = None
     for log in turn.journal.all():
-        yield Entry(log.at, "journal", f"{log.kind} {_fields(log.data)}".rstrip())
+        spent = _spent_before(log.kind, before.kind if before else "")
+        what = f"{log.kind} {_fields(log.data)}".rstrip()
+        yield Entry(log.at, "journal", what, since=before.at if before and spent else None, spent=spent)
+        before = log
     for message in turn.messages.order_by("seq"):
         yield Entry(message.created_at, "message", _message(message, text=text))
     for step in turn.step_rows.order_by("number"):
@@ -112,7 +174,9 @@ def _entries(turn: Turn, *, text: bool) -> Iterator[Entry]:
             yield Entry(call.started_at, "tool call", f"{name}: began{given}")
         result = f": {_shown(call.error or json.dumps(call.output, ensure_ascii=False))}" if text else ""
         if call.finished_at:
-            yield Entry(call.finished_at, "tool call", f"{name}: {call.state}{result}")
+            spent = "tool" if call.started_at else ""
+            what = f"{name}: {call.state}{result}"
+            yield Entry(call.finished_at, "tool call", what, since=call.started_at, spent=spent)
         elif not call.started_at:
             yield Entry(turn.progress_at or turn.created_at, "tool call", f"{name}: {call.state}{given}")
     yield from _approvals(turn, text=text)
@@ -125,14 +189,22 @@ def _entries(turn: Turn, *, text: bool) -> Iterator[Entry]:
         yield Entry(used.created_at, "usage", what)
 
 
+def _spent_before(kind: str, before: str) -> str:
+    """Say what the time between two entries of the journal went to, where that is known."""
+    if kind == "claimed" and before:
+        return "queue"
+    return "model" if kind in _ANSWERED and before in _AT_WORK else ""
+
+
 def _approvals(turn: Turn, *, text: bool) -> Iterator[Entry]:
     for action in Action.objects.select_related("user", "decided_by").filter(turn=turn.pk).order_by("pk"):
         names = _counts(request.get("name", "?") for request in action.readable_requests)
         question = f": {_shown(action.question)}" if text and action.question else ""
-        until = f"until {_time(action.expires_at)}"
+        until = f"until {in_utc(action.expires_at)}"
         yield Entry(action.created_at, "approval", f"{action.pk} asks {action.user}, {until}: {names}{question}")
         if action.resolved_at is not None:
-            yield Entry(action.resolved_at, "approval", f"{action.pk} {_resolved(action, text=text)}")
+            what = f"{action.pk} {_resolved(action, text=text)}"
+            yield Entry(action.resolved_at, "approval", what, since=action.created_at, spent="person")
 
 
 def _resolved(action: Action, *, text: bool) -> str:
@@ -154,22 +226,6 @@ def _message(message: Message, *, text: bool) -> str:
     return f"{told}, {size} characters" + (f": {_shown(message.text)}" if text and size else "")
 
 
-def _summary(turn: Turn, rows: list[Row]) -> Iterator[str]:
-    if not rows:
-        yield "Events: none."
-        return
-    pruned = f" (the {rows[0][0] - 1} before them were pruned)" if turn.pruned else ""
-    types = Counter(chunk.get("type", "?") for _, chunk in rows)
-    yield f"Events: {len(rows)}, from {rows[0][0]} to {rows[-1][0]}{pruned}."
-    yield f"  {_counts(types)}"
-
-
-def _every_event(rows: list[Row], *, text: bool) -> Iterator[str]:
-    yield f"Events: {len(rows)}."
-    for seq, chunk in rows:
-        yield f"  {seq:>6}  {json.dumps(chunk, ensure_ascii=False) if text else _plain_chunk(chunk)}"
-
-
 def _plain_chunk(chunk: Chunk) -> str:
     """Name a chunk with its ids, reasons and sizes."""
     kind = chunk.get("type", "?")
@@ -181,10 +237,6 @@ def _plain_chunk(chunk: Chunk) -> str:
     fields |= {name: payload[name] for name in _PLAIN_DATA.get(kind, ()) if name in payload}
     sizes = [f"{len(str(value))} characters" for name, value in chunk.items() if name in said]
     return " ".join([kind, _fields(fields), *sizes]).replace("  ", " ").rstrip()
-
-
-def _line(entry: Entry, since: datetime) -> str:
-    return f"  {(entry.at - since).total_seconds():>9.3f}  {entry.kind:<9}  {entry.what}"
 
 
 def _fields(data: dict[str, Any]) -> str:
@@ -206,5 +258,6 @@ def _shown(text: str) -> str:
     return line if len(line) <= TEXT_MAX else f"{line[:TEXT_MAX]}… ({len(line)} characters)"
 
 
-def _time(value: datetime | None) -> str:
+def in_utc(value: datetime | None) -> str:
+    """Write a moment down as people and programs read it; ``never`` when there is none."""
     return value.astimezone(UTC).isoformat(" ", "milliseconds").replace("+00:00", "Z") if value else "never"

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('copilot', '0020_bot_authors'),
+        ('copilot', '0021_diagnostics_indexes'),
     ]
 
     operations = [
@@ -35,5 +35,9 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'operator entries',
             },
+        ),
+        migrations.AddIndex(
+            model_name='turn',
+            index=models.Index(condition=models.Q(('finished_at__isnull', True), ('stop_requested_at__isnull', False)), fields=['stop_requested_at'], name='turn_to_stop'),
         ),
     ]

@@ -71,6 +71,10 @@ class TurnQuerySet(models.QuerySet["Turn"]):
         """Running turns that were asked to stop ``seconds`` ago or more."""
         return self.filter(status=Turn.Status.RUNNING, stop_requested_at__lte=seconds_ago(seconds))
 
+    def to_stop(self) -> Self:
+        """Turns that were asked to stop and have not ended."""
+        return self.filter(stop_requested_at__isnull=False, finished_at__isnull=True)
+
     def longer_than(self, seconds: float) -> Self:
         """Running turns that ran for more than ``seconds``, pauses and waiting in the queue not counted."""
         # SQLite multiplies nothing but the plainest kind of number by a duration.
@@ -240,6 +244,12 @@ class Turn(models.Model):
                 name="turn_child_live",
                 fields=["parent"],
                 condition=Q(parent__isnull=False, finished_at__isnull=True),
+            ),
+            # Stops that have still to be seen to.
+            models.Index(
+                name="turn_to_stop",
+                fields=["stop_requested_at"],
+                condition=Q(stop_requested_at__isnull=False, finished_at__isnull=True),
             ),
             # Ends that a parent is still to be told of.
             models.Index(name="turn_owed", fields=["finished_at"], condition=Q(owed=True)),

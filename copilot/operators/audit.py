@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from common.db import transact
 from copilot.models import OperatorEntry, User
 
 
+@transact
 def record(
     operator: User | None,
     action: str,

@@ -115,16 +115,38 @@ def request_stop(
     )
     turn.refresh_from_db()
     journal(turn.id, "stop_requested", reason=turn.stop_reason)
+    if not _do_settle(session, turn, actor or user.get_username()):
+        return turn, True
+    turn.refresh_from_db()
+    return turn, False
+
+
+@from_outside
+@transact
+def settle_stop(turn_id: uuid.UUID, *, actor: str = "") -> bool:
+    """End a turn that was asked to stop, or tell the worker that holds it; return whether it ended here.
+
+    Args:
+        actor: the name of who stops it; empty: the server itself.
+    """
+    session = Session.objects.locked().filter(turns__pk=turn_id).first()
+    if session is None:
+        return False
+    turn = session.turns.to_stop().filter(pk=turn_id).first()
+    return turn is not None and _do_settle(session, turn, actor)
+
+
+def _do_settle(session: Session, turn: Turn, actor: str) -> bool:
+    """End a turn that is to stop, unless a worker holds it: that one is told. Return whether it ended here."""
     if turn.status == Turn.Status.REQUIRES_ACTION:
-        _stop_waiting(session, turn, actor or user.get_username())
+        _stop_waiting(session, turn, actor)
     elif turn.status != Turn.Status.RUNNING:
         _end(session, turn)
     elif not do_take_over_if_orphaned(session, turn):
         transaction.on_commit(lambda: publish.stop_requested(turn.id), robust=True)
         announce(session.pk, session.user_id)
-        return turn, True
-    turn.refresh_from_db()
-    return turn, False
+        return False
+    return True
 
 
 def _stop_waiting(session: Session, turn: Turn, actor: str) -> None:

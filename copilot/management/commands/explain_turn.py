@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from common.ids import as_uuid
-from copilot.diagnostics.timeline import explain
+from copilot.diagnostics.explain import explain
 from copilot.management.base import OperatorCommand
 
 

@@ -11,6 +11,7 @@ from django.db import OperationalError, ProgrammingError
 from common.db import transact
 from common.errors import AppError
 from copilot.models import User
+from copilot.operators.permission import let_operate
 from linking.keys import DEFAULT_SCOPES, checked_scopes, issue_key
 
 
@@ -26,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--scopes",
             default=",".join(DEFAULT_SCOPES),
-            help="some of chat,approve,operator; operator also makes the user staff (default: %(default)s)",
+            help="some of chat,approve,operator; operator also makes the user staff that may act on turns (default: %(default)s)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -53,9 +54,8 @@ def issue_for_name(*, username: str, label: str, scopes: list[str]) -> str:
     user = User.objects.filter(username=username).first() or _create(username)
     if not user.is_active:
         raise CommandError(f"{username} is deactivated; a key would not work. Activate the user first.")
-    if "operator" in wanted and not user.is_staff:
-        user.is_staff = True
-        user.save(update_fields=["is_staff"])
+    if "operator" in wanted:
+        let_operate(user)
     return issue_key(user=user, label=label, scopes=wanted)[1]
 
 
