@@ -11,7 +11,7 @@ import pytest
 from copilot.models import UsageRecord, User
 from copilot.usage.money import dollars
 from copilot.usage.spend import Line, Period, Selection, Spent, by_day_and_model, by_person, top
-from tests.usage.spending import DAY, noon, spend, spend_at_random
+from tests.usage.records import DAY, noon, spend, spend_at_random
 
 pytestmark = pytest.mark.django_db
 LAST = DAY + timedelta(days=6)

@@ -14,7 +14,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from copilot.models import User
-from tests.usage.spending import spend, spend_at_random
+from tests.usage.records import spend, spend_at_random
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/usage/"

@@ -13,7 +13,7 @@ from django.test import Client
 from copilot.models import User
 from copilot.usage.limits import usage_of
 from tests.usage.counting import count
-from tests.usage.spending import spend
+from tests.usage.records import spend
 
 pytestmark = pytest.mark.django_db
 HOSTILE = "<script>alert(1)</script>"
