@@ -22,13 +22,15 @@ from approvals.models import Action, AuditEntry
 from approvals.models.action import ActionQuerySet
 from copilot.events import schema
 from copilot.events.fold import Event, Transcript
-from copilot.models import Message, Session, Step, ToolCall, Turn, TurnEvent, TurnLog, UsageRecord
+from copilot.models import Message, Session, Step, ToolCall, Turn, TurnEvent, TurnLog, UsageRecord, User
 from copilot.models.turn import LIVE, TurnQuerySet
+from copilot.usage.tally import Tally, tallies
 
 #: Rows of a batch; a turn brings its whole log along, a session only a few numbers a message.
 TURNS = 50
 SESSIONS = 200
 ACTIONS = 200
+PEOPLE = 50
 
 
 @dataclass
@@ -119,6 +121,14 @@ class ActionFacts:
     overdue: float
 
 
+@dataclass(frozen=True, slots=True)
+class PersonFacts:
+    """A person, and what the counters of their use say beside what they should."""
+
+    user_id: uuid.UUID
+    tally: Tally
+
+
 @contextmanager
 def snapshot() -> Iterator[None]:
     """Let every read inside see the same moment, without a lock that a writer would wait for."""
@@ -159,6 +169,16 @@ def action_facts(actions: ActionQuerySet) -> Iterator[ActionFacts]:
         for action in batch:
             overdue = (action.time - action.expires_at).total_seconds()
             yield ActionFacts(action, action.turn_status, overdue)
+
+
+def person_facts(people: QuerySet[User]) -> Iterator[PersonFacts]:
+    """Yield the facts of these people, batch by batch in order of their ids."""
+    for batch in _batches(people.only("pk"), PEOPLE, _load_people):
+        yield from batch
+
+
+def _load_people(people: Sequence[User]) -> list[PersonFacts]:
+    return [PersonFacts(user_id, tally) for user_id, tally in tallies([user.pk for user in people]).items()]
 
 
 def _batches(rows: QuerySet[Any], size: int, load: Any) -> Iterator[list[Any]]:

@@ -1,6 +1,6 @@
 """Looks for rows that break a rule: for operators (``manage.py check_invariants``) and for the test suite.
 
-The rules themselves are in ``turn_rules``, ``approval_rules`` and ``session_rules``.
+The rules themselves are in ``turn_rules``, ``approval_rules``, ``session_rules`` and ``usage_rules``.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from django.db.models import Q, QuerySet
 from approvals.models import Action
 from approvals.models.action import ActionQuerySet
 from common.db import seconds_ago
-from copilot.diagnostics import approval_rules, session_rules, turn_rules
-from copilot.diagnostics.facts import action_facts, session_facts, turn_facts
+from copilot.diagnostics import approval_rules, session_rules, turn_rules, usage_rules
+from copilot.diagnostics.facts import action_facts, person_facts, session_facts, turn_facts
 from copilot.events import schema
 from copilot.events.fold import Event, Transcript
 from copilot.events.log import read_events
-from copilot.models import Message, Session, Turn
+from copilot.models import Message, Session, Turn, User
 from copilot.models.turn import LIVE, TurnQuerySet
 
 Facts = TypeVar("Facts")
 
 TURN_RULES = (*turn_rules.RULES, *approval_rules.TURN_RULES)
-RULES = len(TURN_RULES) + len(session_rules.RULES) + len(approval_rules.ACTION_RULES)
+RULES = sum(map(len, (TURN_RULES, session_rules.RULES, approval_rules.ACTION_RULES, usage_rules.RULES)))
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule, the row that breaks it and how; ``kind`` is turn, session or approval."""
+    """A rule, the row that breaks it and how; ``kind`` is turn, session, approval or user."""
 
     rule: str
     kind: str
@@ -48,7 +48,9 @@ def check(turn_ids: Sequence[uuid.UUID] | None = None) -> list[Violation]:
         return list(violations())
     turns = Turn.objects.filter(pk__in=turn_ids)
     sessions = Session.objects.filter(pk__in=turns.values("session"))
-    return [*_of_turns(turns), *_of_sessions(sessions), *_of_actions(Action.objects.filter(turn__in=turn_ids))]
+    actions = Action.objects.filter(turn__in=turn_ids)
+    people = User.objects.filter(pk__in=turns.values("user"))
+    return [*_of_turns(turns), *_of_sessions(sessions), *_of_actions(actions), *_of_people(people)]
 
 
 def violations(*, since_hours: float | None = None) -> Iterator[Violation]:
@@ -57,14 +59,16 @@ def violations(*, since_hours: float | None = None) -> Iterator[Violation]:
     Args:
         since_hours: only what is live, pending or was active within so many hours.
     """
-    turns, sessions = Turn.objects.all(), Session.objects.all()
+    turns, sessions, people = Turn.objects.all(), Session.objects.all(), User.objects.all()
     if since_hours is not None:
         moment = seconds_ago(since_hours * 3600)
         turns = turns.filter(Q(status__in=LIVE) | Q(created_at__gte=moment) | Q(finished_at__gte=moment))
         sessions = sessions.filter(updated_at__gte=moment)
+        people = people.filter(pk__in=sessions.values("user"))
     yield from _of_turns(turns)
     yield from _of_sessions(sessions)
     yield from _of_actions(Action.objects.all())
+    yield from _of_people(people)
 
 
 def _of_turns(turns: TurnQuerySet) -> Iterator[Violation]:
@@ -86,6 +90,13 @@ def _of_actions(actions: ActionQuerySet) -> Iterator[Violation]:
         for rule in approval_rules.ACTION_RULES:
             for sentence in _sentences(rule, facts):
                 yield Violation(rule.__name__, "approval", facts.action.pk, sentence)
+
+
+def _of_people(people: QuerySet[User]) -> Iterator[Violation]:
+    for facts in person_facts(people):
+        for rule in usage_rules.RULES:
+            for sentence in _sentences(rule, facts):
+                yield Violation(rule.__name__, "user", facts.user_id, sentence)
 
 
 def _sentences(rule: Callable[[Facts], Iterator[str]], facts: Facts) -> list[str]:

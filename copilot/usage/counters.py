@@ -6,6 +6,7 @@ the same order. So all sessions of a person wait for each other here, and never 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -17,8 +18,8 @@ from copilot.usage.windows import Window, windows_of
 
 _TABLE = UsageCounter._meta.db_table
 _USER: Any = UsageCounter._meta.get_field("user")
-_COLUMNS = '(user_id, "window", starts_on, used, forgiven, reserved, unknown)'
-_ROW = "(%s, %s, %s, %s, 0, %s, %s)"
+_COLUMNS = '(user_id, "window", starts_on, used, unknown, reserved, forgiven)'
+_ROW = "(%s, %s, %s, %s, %s, %s, 0)"
 _ADD = f"""
     INSERT INTO {_TABLE} AS counter {_COLUMNS} VALUES {{rows}}
         ON CONFLICT (user_id, "window", starts_on) DO UPDATE
@@ -54,6 +55,15 @@ def do_add(user_id: Any, *amounts: tuple[datetime, Amounts]) -> None:
         for window in windows_of(moment):
             before = rows.get(window, Amounts())
             rows[window] = Amounts(*(a + b for a, b in zip(before, more, strict=True)))
+    _add(user_id, rows)
+
+
+def do_touch(user_id: Any, windows: Iterable[Window]) -> None:
+    """Lock the counters of these windows, in the order of all; those that there are not yet begin with nothing."""
+    _add(user_id, dict.fromkeys(windows, Amounts()))
+
+
+def _add(user_id: Any, rows: dict[Window, Amounts]) -> None:
     values: list[Any] = []
     for window in sorted(rows):
         values += _values(user_id, window, rows[window])

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from common.db import db_now
-from common.errors import UsageLimit
+from common.errors import NotFound, UsageLimit
 from common.prepared import prepared
 from copilot.models import UsageCounter, User
 from copilot.usage.windows import Window, windows_of
@@ -95,9 +95,15 @@ def limits_of(tier: int) -> dict[str, int]:
 
 
 def person_now(user_id: Any) -> tuple[int, datetime]:
-    """Return a person's tier and the time by the database's clock."""
-    [(tier, now)] = _person(user_id)
-    return tier, now
+    """Return a person's tier and the time by the database's clock.
+
+    Raises:
+        NotFound: there is no such person any more.
+    """
+    found = _person(user_id)
+    if not found:
+        raise NotFound
+    return found[0]
 
 
 def check(user_id: Any) -> None:
