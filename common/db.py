@@ -21,7 +21,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from django.conf import settings
@@ -110,6 +110,15 @@ def seconds_ago(seconds: float) -> CombinedExpression:
 
 #: Now, on the database's clock.
 db_now = Now
+_CLOCK = {"sqlite": "SELECT STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW')", "postgresql": "SELECT STATEMENT_TIMESTAMP()"}
+
+
+def read_clock() -> datetime:
+    """Return the time on the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CLOCK[connection.vendor])
+        (now,) = cursor.fetchone()
+    return now if isinstance(now, datetime) else datetime.fromisoformat(now).replace(tzinfo=UTC)
 
 
 #: Seconds for which an idle thread of ours keeps its connection: the next call rarely takes longer to come.

@@ -61,7 +61,7 @@ def _failed(hours: float) -> TurnQuerySet:
 
 
 def _long_running(hours: float) -> TurnQuerySet:
-    return Turn.objects.longer_than(settings.DIAG_LONG_RUNNING_SECONDS).order_by("started_at", "pk")
+    return Turn.objects.longer_than(settings.DIAG_LONG_RUNNING_SECONDS).order_by("beginning", "pk")
 
 
 def _stuck_queued(hours: float) -> TurnQuerySet:

@@ -24,6 +24,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from common.checks import TAG
 from common.db import db_now
+from copilot.diagnostics.broker import Unreachable, depth_in_redis
 from copilot.diagnostics.storage import workers_elsewhere
 from copilot.mcp.config import servers
 from copilot.models import McpServer, Worker
@@ -143,26 +144,13 @@ def _write_nothing() -> None:
 def _broker() -> Finding:
     if settings.EMBEDDED:
         return Finding("ok", "broker", "in the embedded server's memory; nothing to reach")
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
     where = _redis_name()
     try:
-        # The client's own retries would make a dead server a matter of many seconds.
-        with contextlib.closing(
-            redis.Redis.from_url(
-                settings.REDIS_URL,
-                socket_timeout=PATIENCE,
-                socket_connect_timeout=PATIENCE,
-                retry=Retry(NoBackoff(), 0),
-            )
-        ) as client:
-            client.ping()
-            waiting: Any = client.llen("celery")
-    except (redis.RedisError, OSError, ValueError) as error:
+        waiting = depth_in_redis(patience=PATIENCE)
+    except Unreachable as unreachable:
         mend = "Start it, or correct REDIS_URL."
-        return Finding("FAIL", "broker", f"{where} does not answer ({_reason(error)}). {mend}")
+        reason = _reason(unreachable.__cause__ or unreachable)
+        return Finding("FAIL", "broker", f"{where} does not answer ({reason}). {mend}")
     return Finding("ok", "broker", f"{where} answers; {waiting} messages wait")
 
 

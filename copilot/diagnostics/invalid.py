@@ -11,6 +11,8 @@ from approvals.models import Action
 from copilot.models import Turn
 from copilot.models.turn import IMPOSSIBLE, TurnQuerySet, impossible
 
+#: Turns that are shown of those which their own rows give away: where there are more, these will do.
+MOST = 1000
 #: What was to be decided is gone, so that nobody ever will.
 _FOR_NOTHING = Q(
     ~Exists(Action.objects.pending().filter(pk=OuterRef("action_id"))), status=Turn.Status.REQUIRES_ACTION
@@ -21,6 +23,9 @@ KINDS: dict[str, Q] = {**IMPOSSIBLE, "waiting_for_nothing": _FOR_NOTHING}
 
 def invalid_turns() -> TurnQuerySet:
     """Turns of any of these kinds."""
-    own, others = Turn.objects.filter(impossible()), Turn.objects.filter(_FOR_NOTHING)
-    # Each half has an index of its own; joined by OR they would be looked for in all turns.
-    return Turn.objects.filter(pk__in=own.values("pk").union(others.values("pk")))
+    # PostgreSQL expects a share of all turns to be impossible, and would rather read all than look so many up.
+    # In the order of their index, and so many at most, it looks there.
+    impossible_ones = Turn.objects.filter(impossible()).order_by("status").values("pk")[:MOST]
+    # Joined by OR the two would be looked for in all turns.
+    found = Turn.objects.filter(pk__in=impossible_ones).values("pk")
+    return Turn.objects.filter(pk__in=found.union(Turn.objects.filter(_FOR_NOTHING).values("pk")))

@@ -67,20 +67,24 @@ class TurnQuerySet(models.QuerySet["Turn"]):
         """Running turns whose worker did not renew its lease for ``lease`` seconds."""
         return self.filter(status=Turn.Status.RUNNING, heartbeat_at__lt=seconds_ago(lease))
 
-    def unconfirmed(self, seconds: float) -> Self:
-        """Running turns that were asked to stop ``seconds`` ago or more."""
-        return self.filter(status=Turn.Status.RUNNING, stop_requested_at__lte=seconds_ago(seconds))
-
     def to_stop(self) -> Self:
         """Turns that were asked to stop and have not ended."""
         return self.filter(stop_requested_at__isnull=False, finished_at__isnull=True)
 
-    def longer_than(self, seconds: float) -> Self:
-        """Running turns that ran for more than ``seconds``, pauses and waiting in the queue not counted."""
+    def unconfirmed(self, seconds: float) -> Self:
+        """Running turns that were asked to stop ``seconds`` ago or more."""
+        return self.filter(status=Turn.Status.RUNNING, stop_requested_at__lte=seconds_ago(seconds))
+
+    def with_beginning(self) -> Self:
+        """Compute ``beginning``: since when a running turn would have run had it never paused or waited."""
         # SQLite multiplies nothing but the plainest kind of number by a duration.
         milliseconds = ExpressionWrapper(F("running_ms"), output_field=IntegerField())
         earlier = ExpressionWrapper(milliseconds * timedelta(milliseconds=1), output_field=DurationField())
-        return self.filter(status=Turn.Status.RUNNING, claimed_at__lt=seconds_ago(seconds) + earlier)
+        return self.annotate(beginning=F("claimed_at") - earlier)
+
+    def longer_than(self, seconds: float) -> Self:
+        """Running turns that ran for more than ``seconds``, pauses and waiting in the queue not counted."""
+        return self.with_beginning().filter(status=Turn.Status.RUNNING, beginning__lt=seconds_ago(seconds))
 
     def claimable(self) -> Self:
         """Queued turns that may start now."""

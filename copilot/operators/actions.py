@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
 
+from approvals.signals import StaleAction
 from common.db import seconds_ago, transact
 from common.errors import Busy
 from copilot.diagnostics.categories import rows_of
@@ -26,7 +27,7 @@ from copilot.operators.audit import record
 from copilot.turns.dispatch import REDISPATCH_SECONDS, dispatch, run_here
 from copilot.turns.finish import Ending, cancelled, do_finish, failed
 from copilot.turns.journal import journal
-from copilot.turns.stops import request_stops, settle_one_stop
+from copilot.turns.stops import request_stops, settle_with_children
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def stop(turn_ids: Iterable[uuid.UUID], *, operator: User, category: str = "") -
         asked = request_stops(ids, reason="operator")
         outcome.affected = len(asked)
         for turn_id in _while_time_lasts(asked, SETTLE_SECONDS):
-            settle_one_stop(turn_id, actor=operator.get_username())
+            _tried(lambda pk: settle_with_children(pk, actor=operator.get_username()), turn_id)
     return outcome
 
 
@@ -146,7 +147,7 @@ def _tried(act: Callable[[uuid.UUID], bool], turn_id: uuid.UUID) -> bool:
         return act(turn_id)
     except (OperationalError, InterfaceError):
         raise  # the database is away: the others would fare no better
-    except Busy:
+    except (Busy, StaleAction):
         logger.warning("turn is busy", extra={"action": "operator_busy", "turn_id": turn_id})
     except Exception:
         logger.exception(

@@ -1,10 +1,12 @@
-"""What operators are shown of turns and people: who, where, since when and how much; nothing that anybody said."""
+"""What operators are shown: figures, and of turns and people who, where and since when; nothing that was said."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from copilot.diagnostics.metrics import Metrics
 from copilot.models import Turn, User
 from copilot.turns.finish import ran_ms
 from copilot.usage.limits import Standing, Usage
@@ -60,6 +62,34 @@ def _window(standing: Standing) -> Object:
         "forgiven_microdollars": standing.forgiven,
         "reserved_microdollars": standing.reserved,
         "unknown_records": standing.unknown,
+    }
+
+
+def metrics_object(metrics: Metrics) -> Object:
+    """Return the figures of one moment, those of the categories under their names."""
+    return {
+        "timestamp": _time(metrics.timestamp),
+        "hours": metrics.hours,
+        **metrics.counts,
+        "invalid_kinds": metrics.invalid_kinds,
+        "stranded_messages": metrics.stranded_messages,
+        "never_started": metrics.never_started,
+        "stop_unconfirmed": metrics.stop_unconfirmed,
+        "broker_queue_depth": metrics.broker_queue_depth,
+        "oldest_running_seconds": metrics.oldest_running_seconds,
+        "active_sessions": metrics.active_sessions,
+        "active_users": metrics.active_users,
+        "completed_1h": metrics.completed.hour,
+        "completed_24h": metrics.completed.day,
+        "throughput_per_hour": metrics.completed.per_hour,
+        "failed_1h": metrics.failed.hour,
+        "failed_24h": metrics.failed.day,
+        "failed_per_hour": metrics.failed.per_hour,
+        "dispatch_lag": asdict(metrics.dispatch_lag) if metrics.dispatch_lag else None,
+        "log_rows": metrics.log.rows,
+        "log_bytes": metrics.log.bytes,
+        "workers": [asdict(worker) for worker in metrics.workers],
+        "series": [{**asdict(hour), "at": _time(hour.at)} for hour in metrics.series],
     }
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Coalesce
 
-from approvals.signals import StaleAction
 from common.db import db_now, transact
 from common.errors import Busy
 from copilot.models import Turn
@@ -27,7 +26,7 @@ def request_stops(turn_ids: Sequence[uuid.UUID], *, reason: str) -> list[uuid.UU
     """Store that turns are to stop, and return those that will: who ended before is left out.
 
     Nothing is waited for. Whatever becomes of this process, a worker hears of its turns' stops with its next
-    heartbeat, and the sweep ends the others within seconds; ``settle_one_stop`` does so at once.
+    heartbeat, and the sweep ends the others within seconds; ``settle_with_children`` does so at once.
 
     Args:
         reason: an abort reason of the contract. A turn that was asked before keeps the one it has.
@@ -35,20 +34,21 @@ def request_stops(turn_ids: Sequence[uuid.UUID], *, reason: str) -> list[uuid.UU
     asked: list[uuid.UUID] = []
     for start in range(0, len(turn_ids), CHUNK):
         some = turn_ids[start : start + CHUNK]
-        stored = _request(some, reason, wait=False)
+        stored = _request_some(some, reason, wait=False)
         asked += stored
         missed = Turn.objects.live().filter(pk__in=set(some).difference(stored))
         for turn_id in missed.values_list("pk", flat=True):
-            asked += _request_one(turn_id, reason)
+            # Somebody is at work on it right now.
+            asked += _request_some([turn_id], reason, wait=True)
     return asked
 
 
-def _request_one(turn_id: uuid.UUID, reason: str) -> list[uuid.UUID]:
-    """Wait for somebody who is at work on the turn right now, as long as for any lock."""
+def _request_some(turn_ids: Sequence[uuid.UUID], reason: str, *, wait: bool) -> list[uuid.UUID]:
     try:
-        return _request([turn_id], reason, wait=True)
+        return _request(turn_ids, reason, wait=wait)
     except Busy:
-        logger.warning("stop not stored", extra={"action": "stop_failed", "turn_id": turn_id})
+        about = {"turns": len(turn_ids), "first": turn_ids[0]}
+        logger.warning("stops not stored", extra={"action": "stops_failed", **about})
         return []
 
 
@@ -68,17 +68,16 @@ def _request(turn_ids: Sequence[uuid.UUID], reason: str, *, wait: bool) -> list[
     return found
 
 
-def settle_one_stop(turn_id: uuid.UUID, *, actor: str) -> None:
-    """End a turn that was asked to stop together with its children, or tell its worker.
-
-    What cannot be settled right now is left to the sweep.
+def settle_with_children(turn_id: uuid.UUID, *, actor: str) -> bool:
+    """End a turn that was asked to stop together with its children, or tell its worker; return whether it ended.
 
     Args:
         actor: the name of who stops it.
+
+    Raises:
+        Busy: it is worked on; the sweep settles it later.
     """
-    try:
-        if settle_stop(turn_id, actor=actor):
-            stop_children(turn_id)
-    except (Busy, StaleAction) as error:
-        about = {"turn_id": turn_id, "error": repr(error)}
-        logger.warning("stop left to the sweep", extra={"action": "stop_unsettled", **about})
+    ended = settle_stop(turn_id, actor=actor)
+    if ended:
+        stop_children(turn_id)
+    return ended

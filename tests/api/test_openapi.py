@@ -55,10 +55,14 @@ OPERATIONS = [
     ("links/{link_id}", "delete", "204"),
     ("link-tokens/{token}", "get", "200"),
     ("link-tokens/{token}/confirm", "post", "200"),
+    ("operator/diagnostics", "get", "200"),
     ("operator/turns", "get", "200"),
     ("operator/usage", "get", "200"),
     ("operator/usage/reset", "post", "200"),
     ("operator/usage/tier", "post", "200"),
+    ("operator/turns/stop", "post", "200"),
+    ("operator/turns/requeue", "post", "200"),
+    ("operator/turns/cleanup", "post", "200"),
 ]
 #: The same for bots.
 BOT_OPERATIONS = [

@@ -8,6 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from copilot.models import User
+from copilot.operators.permission import may_operate
 from linking.keys import authenticate_key
 from linking.models import PersonalKey
 
@@ -36,10 +37,12 @@ def test_an_existing_user_is_kept(user):
     assert User.objects.get().has_usable_password()
 
 
-def test_operator_makes_staff(user):
+def test_operator_makes_staff_that_may_operate_turns(user):
     secret = run("ada", "--scopes", "chat, operator").splitlines()[-1]
-    user.refresh_from_db()
+    user = User.objects.get(pk=user.pk)
     assert user.is_staff
+    assert may_operate(user)
+    assert not user.is_superuser
     assert authenticate_key(secret)[1] == {"chat", "operator"}
 
 

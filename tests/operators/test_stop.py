@@ -38,7 +38,7 @@ def operator() -> User:
 @pytest.fixture
 def unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is gone as soon as it has stored the requests."""
-    monkeypatch.setattr(actions, "settle_one_stop", lambda turn_id, **_: None)
+    monkeypatch.setattr(actions, "settle_with_children", lambda turn_id, **_: False)
 
 
 def age_requests() -> None:
@@ -185,7 +185,7 @@ def test_a_queued_turn_that_is_to_stop_is_taken_up_by_nobody(operator: User) -> 
     assert claim_waiting(uuid.uuid4(), 4) == []
 
 
-@pytest.mark.parametrize("error", [Busy(), StaleAction()])
+@pytest.mark.parametrize("error", [Busy(), StaleAction(), ValueError("a bug")])
 def test_one_that_cannot_be_settled_keeps_no_other_waiting(
     operator: User, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -219,6 +219,21 @@ def test_requests_are_stored_in_a_few_statements_however_many(
     # Twice: savepoint, rows locked, requests, journal, end of the savepoint.
     with django_assert_max_num_queries(10):
         assert set(request_stops(ids(*turns), reason="operator")) == set(ids(*turns))
+
+
+def test_requests_that_cannot_be_stored_are_not_counted(operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = [make_queued() for _ in range(2)]
+    request = stops._request
+
+    def fail(turn_ids: Any, reason: str, *, wait: bool) -> Any:
+        if turns[0].pk in turn_ids:
+            raise Busy
+        return request(turn_ids, reason, wait=wait)
+
+    monkeypatch.setattr(stops, "_request", fail)
+    assert stop(ids(*turns), operator=operator).affected == 1
+    assert [fresh(turn).status for turn in turns] == ["queued", "cancelled"]
+    assert acts() == [("olga", "stop", "", 2, 1)]
 
 
 # --- at the same time ---------------------------------------------------------------------------

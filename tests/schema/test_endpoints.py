@@ -24,6 +24,8 @@ METHODS = ("get", "delete", "post", "put", "patch")
 
 #: Whoever has a link token may use it; a chat is the caller's own by any name; models are everybody's.
 ANYBODYS = ("link-tokens/", "ui/chat/", "openai/models/")
+#: For staff, about everybody.
+OPERATORS = "operator/"
 
 INTRODUCTION = """# Who may call what
 
@@ -86,10 +88,19 @@ def test_everybody_is_let_in_where_they_belong_and_nowhere_else(rows: list[Row])
         assert answered["nobody"] == 401, where
         strangers = ("user", "other user", "staff") if path.startswith("bot/") else ("bot", "other bot")
         assert {answered[who] for who in strangers} == {401}, where
-        assert not {401, 403} & {answered["bot" if path.startswith("bot/") else "user"]}, where
-        if "{" in path and not path.startswith(ANYBODYS):
+        assert not {401, 403} & {answered[_owner(path)]}, where
+        if path.startswith(OPERATORS):
+            assert {answered[who] for who in ("user", "other user")} == {403}, where
+        elif "{" in path and not path.startswith(ANYBODYS):
             others = {answered[who] for who in ("other user", "staff", "other bot")} - {401}
             assert others == {404} or (others == {400} and path.endswith("/aside")), where
+
+
+def _owner(path: str) -> str:
+    """Whom a path is for."""
+    if path.startswith(OPERATORS):
+        return "staff"
+    return "bot" if path.startswith("bot/") else "user"
 
 
 def test_the_page_says_what_everybody_is_answered(rows: list[Row]) -> None:

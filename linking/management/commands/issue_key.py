@@ -27,7 +27,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--scopes",
             default=",".join(DEFAULT_SCOPES),
-            help="some of chat,approve,operator; operator also makes the user staff that may act on turns (default: %(default)s)",
+            help="some of chat,approve,operator; operator also makes the user staff that may act on turns "
+            "(default: %(default)s)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
