@@ -15,6 +15,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 import linking.urls
 from config.errors import api_not_found
 from config.health import healthz, readyz
+from copilot.operators.diagnostics_page import diagnostics_page
 
 # JSON unless YAML is asked for: every YAML reader reads it too.
 _schema = SpectacularAPIView.as_view(
@@ -35,6 +36,7 @@ urlpatterns = [
     path("api/v1/", include("approvals.api.urls")),
     path("api/v1/", include("copilot.operators.api.urls")),
     re_path(r"^api(/.*)?$", api_not_found),
+    path("admin/diagnostics/", admin.site.admin_view(diagnostics_page), name="diagnostics"),
     path("admin/usage/", include("copilot.operators.usage_urls")),
     path("admin/", admin.site.urls),
     path("", include("approvals.views_push")),

@@ -57,7 +57,7 @@ class CategoryFilter(admin.SimpleListFilter):
             return queryset
         if name not in CATEGORIES:
             raise IncorrectLookupParameters(f"category: is one of {', '.join(CATEGORIES)}.")
-        return queryset & rows_of(name, hours=hours_of(request))
+        return queryset & rows_of(name, hours=hours_of(request)).order_by()  # in the order of the list
 
 
 class HoursFilter(admin.SimpleListFilter):
