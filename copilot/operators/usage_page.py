@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 from copilot.operators.csv_files import Cell, csv_response
 from copilot.operators.usage_form import RECENT, SelectionForm
 from copilot.usage.shown import shown_charts, shown_spent, shown_table
-from copilot.usage.spend import Line, Selection, by_day_and_model, by_person, top
+from copilot.usage.spend import Line, Period, Selection, by_day_and_model, by_person, top
 
 #: Lines of a table on the page; files have all of them.
 SHOWN = 20
@@ -55,6 +55,7 @@ def usage_page(request: HttpRequest) -> HttpResponse:
     context |= {
         "form": _filled(request, selection),
         "selection": selection,
+        "recent_days": next((days for days in RECENT if selection.period == Period.of_days(days)), None),
         "total": shown_spent(found.total),
         "charts": shown_charts(selection.period, days),
         "tables": [
