@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -135,7 +136,8 @@ def test_a_stray_that_the_sweep_finds_is_held(user: User, session: Session, hold
 
 def test_the_end_of_a_child_is_told_with_the_next_message(user: User, session: Session, holder: Holder) -> None:
     holder.answer()
-    child = Session.objects.create(user=user, parent=session, depth=1, updated_at=session.updated_at)
+    below = {"parent": session, "parent_call": uuid.uuid4(), "depth": 1}
+    child = Session.objects.create(user=user, updated_at=session.updated_at, **below)
     turn = make_turn(child)
     Turn.objects.filter(pk=turn.pk).update(parent=holder.turn, origin="child", owed=True)
     hold(fresh(turn)).answer()

@@ -220,7 +220,7 @@ async def test_what_others_reserved_ends_no_turn_that_has_begun(crew: Any, setti
     """Only what was used does: else a turn could be ended by one that has not said a word."""
     settings.USAGE_DAILY_LIMIT_MICRODOLLARS = 3001
     turn = await asyncio.to_thread(lambda: accept(make_session(), DEAR).turn)
-    await asyncio.to_thread(UsageCounter.objects.filter(user=turn.user).update, reserved=10_000_000)
+    await asyncio.to_thread(UsageCounter.objects.filter(user_id=turn.user_id).update, reserved=10_000_000)
     await crew.hire()
     crew.tell(turn.pk)
     assert (await crew.ended(turn)).outcome == "stop"

@@ -83,7 +83,8 @@ async def texts_of(client: AsyncClient, session: Session) -> AsyncIterator[tuple
 
 
 def tells(text: str) -> bool:
-    return str(COST) in text or "cost_microdollars" in text
+    """Whether it does; that the person wrote the number themself does not count."""
+    return str(COST) in text.replace(f"/cost {COST}", "") or "cost_microdollars" in text
 
 
 @pytest.mark.parametrize("shown", [None, False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -117,7 +118,7 @@ def test_every_end_gives_back_the_rest(user: User, settings: Settings, end: str)
         case "lost":
             settings.TURN_MAX_ATTEMPTS = 1
             expire_lease(turn.pk)
-            sweep.sweep([sweep.Rule(sweep._expired_leases)])
+            sweep.sweep([sweep.Rule(sweep._orphaned)])
     assert reserved(user) == {0}
     assert untrue() == []
     use(holder, 40, call=2)  # its worker tells of a call that it still made
@@ -129,7 +130,8 @@ def test_every_end_gives_back_the_rest(user: User, settings: Settings, end: str)
 def test_a_deleted_session_takes_along_what_its_children_reserved(user: User) -> None:
     home = make_session(user)
     make_running(home)
-    child = Session.objects.create(user=user, parent=home, depth=1, updated_at=home.updated_at)
+    below = {"parent": home, "parent_call": uuid.uuid4(), "depth": 1}
+    child = Session.objects.create(user=user, updated_at=home.updated_at, **below)
     make_turn(child)
     assert reserved(user) == {2 * TYPICAL}
     delete_session(user=user, session_id=home.pk)
@@ -146,10 +148,10 @@ def test_a_turn_of_yesterday_settles_where_it_reserved_and_counts_where_it_uses(
         UsageCounter.objects.filter(window=window.kind).update(starts_on=window.starts_on)
     use(holder, 300)
     days = UsageCounter.objects.filter(window="day").order_by("starts_on").values_list("used", "reserved")
-    assert list(days) == [(0, TYPICAL - 300), (300, 0)]
+    assert list(days.all()) == [(0, TYPICAL - 300), (300, 0)]
     assert untrue() == []
     holder.answer()
-    assert list(days) == [(0, 0), (300, 0)]
+    assert list(days.all()) == [(0, 0), (300, 0)]
     assert untrue() == []
 
 

@@ -15,7 +15,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from pytest_django import Settings
 
 from common.errors import Conflict, UsageLimit
-from copilot.events.log import StaleTurn
 from copilot.models import Turn, UsageCounter, UsageRecord
 from copilot.turns.cancel import request_stop
 from copilot.turns.sessions import delete_session
@@ -96,11 +95,13 @@ class Use(RuleBasedStateMachine):
 
     @rule(choice=st.integers(0, 9))
     def end(self, choice: int) -> None:
-        if self.holders:
-            holder = self.holders[choice % len(self.holders)]
-            with suppress(StaleTurn):
-                holder.answer()
-                self.work()  # perhaps another turn follows
+        held = [each for each in self.holders if self.holds(each)]
+        if held:
+            held[choice % len(held)].answer()
+            self.work()  # perhaps another turn follows
+
+    def holds(self, holder: Holder) -> bool:
+        return Turn.objects.held_by(holder.claim.turn_id, holder.claim.fence).exists()
 
     @rule(place=PLACES)
     def stop(self, place: int) -> None:

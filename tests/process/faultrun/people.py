@@ -336,7 +336,8 @@ class Person:
             (f"{note}\n{once}\n{other}\n/words {n} {delay}", words(n)),
             (f"{note}\n/words 2\n{other}\n/words {n} {delay}", words(2) + words(n)),
         ]
-        return rng.choice(scripts)
+        text, said = rng.choice(scripts)
+        return f"/cost {rng.randint(1, 9999)}\n{text}", said
 
     # --- afterwards ------------------------------------------------------------------------
 
