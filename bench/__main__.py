@@ -17,6 +17,7 @@ from bench import (
     aio,
     capacity,
     client,
+    diagnosing,
     dispatch,
     faults,
     procs,
@@ -43,6 +44,7 @@ _QUICK = {
     "faults": faults.QUICK,
     "stops": {"repeats": 1, "count": 3},
     "waiting": {"count": 500, "decides": 10, "seconds": 5.0},
+    "diagnosing": {"finished": 20_000, "live": 1000, "repeats": 5},
 }
 _FULL = {
     "levels": throughput.LEVELS,
@@ -54,6 +56,7 @@ _FULL = {
     "faults": faults.FULL,
     "stops": {"repeats": 5, "count": 10},
     "waiting": {"count": 10_000, "decides": 200, "seconds": 30.0},
+    "diagnosing": {"finished": 1_000_000, "live": 10_000, "repeats": 20},
 }
 
 
@@ -163,6 +166,11 @@ class Runner:
         """Turns that wait for a person."""
         self._measure({"waiting": lambda stack: waiting.waiting(stack, **self.size["waiting"])})
 
+    def part_i(self) -> None:
+        """Diagnostics with a long history; scaled out only, nobody has as much on a laptop."""
+        if self.kind == "scaled":
+            self._measure({"diagnosing": lambda stack: diagnosing.diagnosing(stack, **self.size["diagnosing"])})
+
 
 async def _warm(stack: Stack) -> None:
     """Run one turn: it waits for the workers to be there, and nothing measured is a first time."""
@@ -174,7 +182,7 @@ async def _warm(stack: Stack) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--stack", choices=["embedded", "scaled", "both"], default="both")
-    parser.add_argument("--only", default="a,b,c,d,e,f,g,h", help="parts to run, e.g. a,c (see bench/README.md)")
+    parser.add_argument("--only", default="a,b,c,d,e,f,g,h,i", help="parts to run, e.g. a,c (see bench/README.md)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1, help="worker processes of the scaled-out stack")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="the fault run's plan (part f)")
@@ -187,7 +195,7 @@ def main() -> None:
     args = _arguments()
     # A bench that is told to end must still stop its servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    wanted = "".join(letter for letter in "abcdefgh" if letter in args.only)
+    wanted = "".join(letter for letter in "abcdefghi" if letter in args.only)
     bad = False
     busy = os.getloadavg()[0]
     if busy > 0.3:

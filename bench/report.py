@@ -218,6 +218,21 @@ def _times(few: dict[str, Any], many: dict[str, Any]) -> float:
     return float(used[1] / used[0]) if used[0] else 1.0
 
 
+def _diagnosing(part: dict[str, Any]) -> str:
+    rows = [
+        [name.replace("_", " "), *(_ms(found.get(pick)) for pick in ("first", "p50", "p95", "max"))]
+        for name, found in part["ms"].items()
+    ]
+    wrong = "\n".join(f"- {sentence}" for sentence in part["wrong"])
+    return (
+        f"{part['finished']:,} finished turns over 90 days, 3 % of them failed, and {part['live']:,} live ones: "
+        f"the diagnostics, and the first page of each category, {part['repeats']} times each. The diagnostics are "
+        f"to take {part['limit_ms']:g} ms at p95; {len(part['wrong'])} things are wrong.\n\n"
+        + table(["over REST", "first ms", "p50 ms", "p95 ms", "max ms"], rows)
+        + f"\n\n{wrong}".rstrip()
+    )
+
+
 _TITLES = {
     "throughput": ("Throughput", _throughput),
     "lag": ("Added lag", _lag),
@@ -233,6 +248,7 @@ _TITLES = {
     "stops": ("Stops", _stops),
     "stops_without_redis": ("Stops without Redis", _stops),
     "waiting": ("Waiting turns", _waiting),
+    "diagnosing": ("Diagnostics with a long history", _diagnosing),
 }
 
 

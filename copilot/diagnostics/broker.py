@@ -11,6 +11,9 @@ from kombu.exceptions import ChannelError, KombuError
 
 from copilot.turns.dispatch import runs_here
 
+#: Celery's own name for the queue of those that name none.
+QUEUE = "celery"
+
 
 class Unreachable(Exception):
     """The broker does not answer; the cause says why."""
@@ -50,7 +53,7 @@ def depth_in_redis(*, patience: float) -> int:
                 retry=Retry(NoBackoff(), 0),
             )
         ) as client:
-            waiting: Any = client.llen(current_app.conf.task_default_queue)
+            waiting: Any = client.llen(QUEUE)
     except (redis.RedisError, OSError, ValueError) as error:
         raise Unreachable from error
     return int(waiting)
@@ -59,8 +62,7 @@ def depth_in_redis(*, patience: float) -> int:
 def _depth_in_memory() -> int:
     try:
         with current_app.connection_for_read() as connection:
-            queue = current_app.conf.task_default_queue
-            return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+            return int(connection.default_channel.queue_declare(QUEUE, passive=True).message_count)
     except ChannelError:
         return 0  # nobody has put anything there yet
     except (KombuError, OSError) as error:

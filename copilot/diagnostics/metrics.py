@@ -104,14 +104,13 @@ class Metrics:
     stranded_messages: int
     #: Queued turns that no worker has held yet.
     never_started: int
-    #: Running turns that were asked to stop and have not.
+    #: Turns that were asked to stop and have not ended.
     stop_unconfirmed: int
     #: None: nobody knows. Beside ``counts["queued"]``: many more of those are hints that got lost.
     broker_queue_depth: int | None
     #: How long the turn that has run for longest has run, pauses not counted; None: none runs.
     oldest_running_seconds: float | None
-    #: Sessions with a turn that runs or is queued, and whose they are.
-    active_sessions: int
+    #: People whose turns run or are queued.
     active_users: int
     completed: Ended
     failed: Ended
@@ -121,6 +120,11 @@ class Metrics:
     workers: list[WorkerState]
     #: The last 24 hours by the clock (UTC), oldest first; the last one is not over.
     series: list[Hour]
+
+    @property
+    def active_sessions(self) -> int:
+        """Sessions with a turn that runs or is queued: none has more than one."""
+        return self.counts["running"] + self.counts["queued"]
 
 
 def measure(*, hours: float = HOURS) -> Metrics:
@@ -133,8 +137,8 @@ def measure(*, hours: float = HOURS) -> Metrics:
     with snapshot():
         now = read_clock()
         by_category = counts(hours=hours)
-        queued, running = Turn.objects.filter(status="queued"), Turn.objects.filter(status="running")
-        active = Turn.objects.filter(status__in=("queued", "running"))
+        queued = Turn.objects.filter(status="queued")
+        running = Turn.objects.filter(status="running")
         return Metrics(
             timestamp=now,
             hours=hours,
@@ -142,7 +146,7 @@ def measure(*, hours: float = HOURS) -> Metrics:
             invalid_kinds=_invalid_kinds() if by_category["invalid"] else {},
             stranded_messages=_stranded_messages(),
             never_started=queued.filter(started_at__isnull=True).count(),
-            stop_unconfirmed=running.filter(stop_requested_at__isnull=False).count(),
+            stop_unconfirmed=Turn.objects.to_stop().count(),
             broker_queue_depth=depth,
             oldest_running_seconds=_oldest_running(),
             completed=_ended(Turn.Status.COMPLETED),
@@ -151,9 +155,7 @@ def measure(*, hours: float = HOURS) -> Metrics:
             log=_log_size(),
             workers=_workers(),
             series=_series(now),
-            **active.aggregate(
-                active_sessions=Count("session", distinct=True), active_users=Count("user", distinct=True)
-            ),
+            active_users=queued.values("user").union(running.values("user")).count(),
         )
 
 

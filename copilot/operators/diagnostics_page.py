@@ -95,7 +95,7 @@ def _queue(measured: Metrics) -> Section:
         Figure("Queued", f"{measured.counts['queued']:,}", "turns, as the database has them"),
         Figure("In the broker", "unknown" if depth is None else f"{depth:,}", "hints to start turns"),
         Figure("Never started", f"{measured.never_started:,}", "queued, and no worker has held them yet"),
-        Figure("Stops not confirmed", f"{measured.stop_unconfirmed:,}", "running, and asked to stop"),
+        Figure("Stops not confirmed", f"{measured.stop_unconfirmed:,}", "asked to stop, and not ended"),
         Figure("Stranded messages", f"{measured.stranded_messages:,}", "wait for a turn where none is live"),
     ]
     if lag is None:

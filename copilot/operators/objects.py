@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from copilot.diagnostics.metrics import Metrics
+from copilot.diagnostics.timeline import Entry, Timeline
 from copilot.models import Turn, User
 from copilot.turns.finish import ran_ms
 from copilot.usage.limits import Standing, Usage
@@ -91,6 +92,32 @@ def metrics_object(metrics: Metrics) -> Object:
         "workers": [asdict(worker) for worker in metrics.workers],
         "series": [{**asdict(hour), "at": _time(hour.at)} for hour in metrics.series],
     }
+
+
+def timeline_object(told: Timeline, *, events: bool) -> Object:
+    """Return a turn's history; the events themselves only where they were asked for."""
+    log = told.events
+    counted: Object = {
+        "count": log.count,
+        "first": log.first,
+        "last": log.last,
+        "pruned": log.pruned,
+        "kinds": log.kinds,
+    }
+    listed = {"listed": [{"seq": seq, "what": what} for seq, what in log.listed]} if events else {}
+    return {
+        "id": str(told.turn.pk),
+        "session": str(told.turn.session_id),
+        "status": told.turn.status,
+        "about": [{"name": name, "value": value} for name, value in told.about],
+        "entries": list(map(_entry, told.entries)),
+        "events": counted | listed,
+    }
+
+
+def _entry(entry: Entry) -> Object:
+    shown: Object = {"at": _time(entry.at), "kind": entry.kind, "what": entry.what}
+    return shown | ({"since": _time(entry.since), "spent": entry.spent} if entry.since else {})
 
 
 def _time(value: datetime | None) -> str | None:

@@ -46,18 +46,25 @@ class CategoryFilter(admin.SimpleListFilter):
     parameter_name = "category"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the categories; all of them are counted at once."""
-        found = counts(hours=hours_of(request))
-        return [(name, f"{category.title} ({found[name]:,})") for name, category in CATEGORIES.items()]
+        """Return the categories."""
+        return [(name, category.title) for name, category in CATEGORIES.items()]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Offer them with their counts. Here, because an action on turns shows none."""
+        found = counts(hours=hours_of(self.request))
+        everything, *categories = super().choices(changelist)
+        yield everything
+        for (name, title), choice in zip(self.lookup_choices, categories, strict=True):
+            yield {**choice, "display": f"{title} ({found[name]:,})"}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Turn]) -> QuerySet[Turn]:
         """Keep the turns of the category."""
-        name = self.value()
+        name, hours = self.value(), hours_of(request)
         if name is None:
             return queryset
         if name not in CATEGORIES:
             raise IncorrectLookupParameters(f"category: is one of {', '.join(CATEGORIES)}.")
-        return queryset & rows_of(name, hours=hours_of(request)).order_by()  # in the order of the list
+        return queryset & rows_of(name, hours=hours).order_by()  # in the order of the list
 
 
 class HoursFilter(admin.SimpleListFilter):

@@ -60,6 +60,7 @@ OPERATIONS = [
     ("operator/usage", "get", "200"),
     ("operator/usage/reset", "post", "200"),
     ("operator/usage/tier", "post", "200"),
+    ("operator/turns/{turn_id}", "get", "200"),
     ("operator/turns/stop", "post", "200"),
     ("operator/turns/requeue", "post", "200"),
     ("operator/turns/cleanup", "post", "200"),

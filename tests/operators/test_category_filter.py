@@ -92,7 +92,14 @@ def test_hours_are_offered_with_failures_alone(admin: Client) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["category=none", "category=", "category=failed&hours=x", "category=failed&hours=0"]
+    [
+        "category=none",
+        "category=",
+        "hours=x",
+        "category=queued&hours=-1",
+        "category=failed&hours=x",
+        "category=failed&hours=0",
+    ]
     + [f"category=failed&hours={hours}" for hours in ("-1", "nan", "inf", "1e99")],
 )
 def test_a_filter_that_is_none_leads_back_to_the_list(admin: Client, query: str) -> None:

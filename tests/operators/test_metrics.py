@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from common.db import db_now, read_clock, seconds_ago
 from copilot.diagnostics import metrics
+from copilot.diagnostics.broker import QUEUE
 from copilot.diagnostics.categories import CATEGORIES, rows_of
 from copilot.diagnostics.metrics import DispatchLag, measure
 from copilot.models import Message, Turn, TurnEvent, Worker
@@ -188,8 +189,8 @@ def _empty_broker() -> Iterator[None]:
 def _purge() -> None:
     with current_app.connection_for_write() as broker:
         channel = broker.default_channel
-        channel.queue_declare(current_app.conf.task_default_queue)
-        channel.queue_purge(current_app.conf.task_default_queue)
+        channel.queue_declare(QUEUE)
+        channel.queue_purge(QUEUE)
 
 
 @pytest.mark.usefixtures("_runs_here", "_empty_broker")

@@ -63,7 +63,7 @@ def staff(make_user: Callable[..., User]) -> User:
     return make_user(username="operator", is_staff=True)
 
 
-@pytest.mark.parametrize(("method", "path"), routes())
+@pytest.mark.parametrize(("method", "path"), list(routes()))
 def test_only_operators_are_let_in(method: str, path: str, user: User, staff: User) -> None:
     person = issue_key(user=user, scopes=["chat", "approve"])[1]
     without_scope = issue_key(user=staff, scopes=["chat", "approve"])[1]

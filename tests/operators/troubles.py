@@ -13,7 +13,7 @@ from django.db import connection
 from copilot.models import Session, Turn
 from copilot.turns.claim import claim_in
 from copilot.turns.finish import Ending, failed
-from tests.approvals.waiting import waiting
+from tests.approvals.waiting import notes, pause_at
 from tests.factories import Holder, backdate, expire_lease, fresh, make_session, make_turn
 
 HOUR = timedelta(hours=1)
@@ -52,7 +52,7 @@ def stuck(hours: int = 2) -> Turn:
 
 def asking() -> Turn:
     """Create a turn that waits for a person."""
-    return Turn.objects.get(pk=waiting(session=make_session()).turn)
+    return Turn.objects.get(pk=pause_at(running(), *notes("hello")).turn)
 
 
 def ended(ago: timedelta = timedelta(), ending: Ending | None = None, session: Session | None = None) -> Turn:
@@ -70,7 +70,6 @@ def failure(ago: timedelta = timedelta(), code: str = "quota", session: Session 
 
 def one_of_each() -> dict[str, Turn]:
     """Create a turn in each state."""
-    # Who asks is claimed like any other, so nobody may wait before.
     return {
         "asking": asking(),
         "fresh": running().turn,

@@ -109,7 +109,7 @@ class Diagnostics(serializers.Serializer[Any]):
     )
     stranded_messages = serializers.IntegerField(help_text="They wait for a turn where none is live: a bug.")
     never_started = serializers.IntegerField(help_text="Queued, and no worker has held it yet.")
-    stop_unconfirmed = serializers.IntegerField(help_text="Running, asked to stop, and not stopped yet.")
+    stop_unconfirmed = serializers.IntegerField(help_text="Asked to stop, and not ended yet.")
     broker_queue_depth = serializers.IntegerField(
         allow_null=True,
         help_text="Messages that wait in the broker; null: it does not answer, or is another process's. With many "

@@ -6,6 +6,7 @@ from django.urls import path
 
 from copilot.operators.api.actions import CleanupView, RequeueView, StopView
 from copilot.operators.api.diagnostics import DiagnosticsView
+from copilot.operators.api.turn import TurnView
 from copilot.operators.api.turns import TurnsView
 from copilot.operators.api.usage import ResetView, TierView, UsageView
 
@@ -18,4 +19,6 @@ urlpatterns = [
     path("operator/turns/stop", StopView.as_view()),
     path("operator/turns/requeue", RequeueView.as_view()),
     path("operator/turns/cleanup", CleanupView.as_view()),
+    # Last: it takes any other word for an id.
+    path("operator/turns/<str:turn_id>", TurnView.as_view()),
 ]
