@@ -45,7 +45,7 @@ def _groups(user: Any) -> list[Group]:
 
 def groups_of(user: User) -> list[Group]:
     """Return the newest sessions, grouped by the day of their last activity where the person lives."""
-    zone = _zone(user.time_zone)
+    zone = zone_of(user.time_zone)
     today = timezone.now().astimezone(zone).date()
     groups: list[Group] = []
     for session in selectors.sessions_of(user).with_live()[:LISTED]:
@@ -56,7 +56,8 @@ def groups_of(user: User) -> list[Group]:
     return groups
 
 
-def _zone(name: str) -> tzinfo:
+def zone_of(name: str) -> tzinfo:
+    """Return the time zone of this name, UTC where there is none."""
     try:
         return ZoneInfo(name or "UTC")
     except (ZoneInfoNotFoundError, ValueError):

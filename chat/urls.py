@@ -3,6 +3,7 @@
 from django.urls import path
 
 from chat import account, views
+from chat.usage_page import usage
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -11,6 +12,7 @@ urlpatterns = [
     path("account/delete/", account.delete, name="account-delete"),
     path("account/deleted/", account.deleted, name="account-deleted"),
     path("new/", views.new_session, name="new-session"),
+    path("usage/", usage, name="usage"),
     path("c/<uuid:session_id>/", views.session_page, name="session"),
     path("c/<uuid:session_id>/messages/", views.session_messages, name="session-messages"),
 ]

@@ -39,6 +39,7 @@ urlpatterns = [
     path("api/v1/", include("copilot.operators.api.urls")),
     re_path(r"^api(/.*)?$", api_not_found),
     path("admin/diagnostics/", admin.site.admin_view(diagnostics_page), name="diagnostics"),
+    path("admin/usage/", include("copilot.operators.usage_urls")),
     path("admin/", admin.site.urls),
     path("", include("approvals.views_push")),
     path("", include("linking.urls")),

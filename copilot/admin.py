@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
@@ -30,6 +29,7 @@ from copilot.models import (
 from copilot.operators.admin_actions import TurnOperations
 from copilot.operators.timeline_page import TimelineAdmin
 from copilot.operators.turn_filters import CategoryFilter, ErrorFilter, HoursFilter, ModelFilter, UserFilter
+from copilot.operators.user_usage import UserUsageAdmin
 from copilot.presets import name_problem, remove
 from copilot.retention.admin import DeletesPeople
 
@@ -69,14 +69,15 @@ class ToolCallInline(ReadOnlyInline):
 
 
 @admin.register(User)
-class UserAdmin(DeletesPeople, DjangoUserAdmin):  # type: ignore[type-arg] # not subscriptable at run time
+class UserAdmin(DeletesPeople, UserUsageAdmin):
     """People. Whoever is to stay away for a time is deactivated; who is deleted goes with everything of theirs."""
 
+    #: The tier is changed on the page of their usage, where that is recorded.
+    readonly_fields = ("tier", "deleting_at")
     fieldsets = (
-        *(DjangoUserAdmin.fieldsets or ()),
+        *(UserUsageAdmin.fieldsets or ()),
         ("Copilot", {"fields": ("tier", "time_zone", "deleting_at")}),
     )
-    readonly_fields = ("deleting_at",)
     list_display = ("username", "email", "is_active", "is_staff", "tier", "last_login", "deleting_at")
     show_full_result_count = False
 

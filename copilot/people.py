@@ -1,4 +1,4 @@
-"""What people decide about themselves."""
+"""People: finding one, and what they decide about themselves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import functools
 import zoneinfo
 
 from common.db import transact
-from common.errors import invalid
+from common.errors import NotFound, invalid
+from common.ids import as_uuid
+from common.text import storable
 from common.usertext import check_user_text
 from copilot.models import User
 
@@ -33,6 +35,27 @@ def change_person(user: User, *, instructions: str | None = None, time_zone: str
         changed.append("instructions")
     if changed:
         user.save(update_fields=changed)
+
+
+def find_person(wanted: str) -> User:
+    """Return the person with this id, this name, or else this address of mail, whatever its case.
+
+    Raises:
+        NotFound: nobody has it; or several have the address, which then names none of them.
+    """
+    wanted = storable(wanted).strip()
+    if (pk := as_uuid(wanted)) is not None and (found := User.objects.filter(pk=pk).first()):
+        return found
+    if found := User.objects.filter(username=wanted).first():
+        return found
+    by_mail = list(User.objects.filter(email__iexact=wanted)[:2]) if "@" in wanted else []
+    if len(by_mail) > 1:
+        raise NotFound(
+            f"Several people have the address {wanted[:254]!r}. Use the name of one of them, or the id."
+        )
+    if not by_mail:
+        raise NotFound(f"There is nobody with the id, name or address {wanted[:254]!r}.")
+    return by_mail[0]
 
 
 def is_time_zone(name: str) -> bool:

@@ -66,6 +66,8 @@ class UsageRecord(models.Model):
             models.Index(name="usage_of_user", fields=["user", "created_at"]),
             # Deleting a session looks for them. Few records are a side question's: turns pay nothing for it.
             models.Index(name="usage_of_aside", fields=["session"], condition=Q(session__isnull=False)),
+            # What everybody spent in a period. Records come in the order of time: it grows at one end.
+            models.Index(name="usage_at", fields=["created_at"]),
         ]
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What operators are shown: figures, and of turns who, where and since when; nothing that anybody said."""
+"""What operators are shown: figures, and of turns and people who, where and since when; nothing that was said."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from copilot.diagnostics.metrics import Metrics
 from copilot.diagnostics.timeline import Entry, Timeline
-from copilot.models import Turn
+from copilot.models import Turn, User
 from copilot.turns.finish import ran_ms
+from copilot.usage.limits import Standing, Usage
 
 Object = dict[str, Any]
 
@@ -44,6 +45,25 @@ def turn_row(turn: Turn) -> Object:
         "error": turn.public_error(),
     }
     return shown | {name: value for name, value in optional.items() if value is not None}
+
+
+def usage_row(user: User, usage: Usage) -> Object:
+    """Return what a person used and may use, in exact figures."""
+    who: Object = {"user": str(user.pk), "username": user.get_username()}
+    who |= {"email": user.email} if user.email else {}
+    return who | {"tier": usage.tier, "daily": _window(usage.day), "weekly": _window(usage.week)}
+
+
+def _window(standing: Standing) -> Object:
+    return {
+        "starts_on": standing.window.starts_on.isoformat(),
+        "resets_at": _time(standing.window.resets_at),
+        "limit_microdollars": standing.limit,
+        "used_microdollars": standing.used,
+        "forgiven_microdollars": standing.forgiven,
+        "reserved_microdollars": standing.reserved,
+        "unknown_records": standing.unknown,
+    }
 
 
 def metrics_object(metrics: Metrics) -> Object:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 
 from copilot.models import User
 from copilot.operators.permission import let_operate
@@ -29,6 +30,7 @@ def people(world: World, make_user: Callable[..., User]) -> dict[str, dict[str, 
     """Headers of everybody who may call; the owner of the world and their bot come last, as they change most."""
     staff = make_user(username="operator")
     let_operate(staff)
+    staff.user_permissions.add(Permission.objects.get(codename="change_user"))
     _, others = issue_key(user=make_user(username="grace"))
     _, operators = issue_key(user=staff, scopes=["chat", "approve", "operator"])
     _, own = issue_key(user=world.owner)

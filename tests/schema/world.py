@@ -39,6 +39,8 @@ KNOWN = {
     "client_id": LEFT_OUT,  # a second one with another body would be refused
     "thread_id": "thread",
     "platform_user_id": "ada",
+    "user": "ada",
+    "tier": 2,
     "all": "stuck_queued",
     "ids": LEFT_OUT,  # beside a category
 }

@@ -11,9 +11,10 @@ export function announce(text) {
   byId("announce").textContent = text;
 }
 
-export function problem(text) {
-  byId("problem").textContent = text;
-  byId("problem").hidden = !text;
+/** Say what went wrong: a text, or several texts and elements; an empty text takes it away. */
+export function problem(...said) {
+  byId("problem").replaceChildren(...said);
+  byId("problem").hidden = !byId("problem").textContent;
 }
 
 export function nameSession(title) {

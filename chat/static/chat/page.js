@@ -8,6 +8,7 @@ import { ChildPrompts } from "./children.js";
 import { Composer, Outbox, newId, takeFirst } from "./composer.js";
 import { LiveTurn, filesOf, textOf, userArticle } from "./live.js";
 import { Prompts, serverClock, waitsFor } from "./prompts.js";
+import { refusal } from "./refused.js";
 import { Socket } from "./socket.js";
 import { TurnFold } from "./transcript.js";
 import { Scroll, Transcript, drawQueue } from "./view.js";
@@ -33,7 +34,7 @@ const branches = new Branches(byId("transcript"), {
   session: data.session,
   begun,
   show: showBranch,
-  failed: (error) => problem(error.message),
+  failed: (error) => problem(...refusal(error, data.usage)),
   isBusy: () => active !== null,
 });
 
@@ -163,7 +164,8 @@ function onSnapshot(snapshot) {
 
 function queuedItem(message) {
   const { id, author, parts, held } = message;
-  return { id, author, text: textOf(parts), files: filesOf(parts), held: Boolean(held) };
+  const until = message.waiting_for === "limit" ? message.resets_at : ""; // a usage limit holds it back
+  return { id, author, text: textOf(parts), files: filesOf(parts), held: Boolean(held), until };
 }
 
 function onEvent({ turn: id, seq, chunk }) {
@@ -224,7 +226,7 @@ function onError(frame) {
     composer.restore(item.text, item.files);
   }
   if (stopping?.clientId === frame.client_id) stopping = null;
-  problem(frame.detail ?? "That did not work.");
+  problem(...refusal(frame, data.usage));
 }
 
 function onState(state) {
@@ -356,8 +358,9 @@ async function withdraw(item) {
 async function deliver() {
   try {
     await call("POST", `${data.api}sessions/${data.session}/queued/deliver`);
+    problem("");
   } catch (error) {
-    problem(error.message);
+    problem(...refusal(error, data.usage));
   }
 }
 

@@ -1,5 +1,6 @@
 // The transcript's articles and the scroll position around them.
 
+import { timeOf } from "../approvals/outcome.js";
 import { finishDrawn, element } from "./parts.js";
 
 const AT_END_PX = 48;
@@ -198,7 +199,9 @@ function queuedRow(item, withdraw, waitsFor) {
   const row = element("div", "queued");
   const what = element("span", "what", item.text);
   if (item.author) what.prepend(element("bdi", "author", item.author), " ");
-  row.append(what, element("span", "why", waits(item, waitsFor)));
+  const why = element("span", "why");
+  why.append(...waits(item, waitsFor));
+  row.append(what, why);
   if (item.id) {
     const button = element("button", "button quiet-button", "Withdraw");
     button.type = "button";
@@ -208,8 +211,9 @@ function queuedRow(item, withdraw, waitsFor) {
   return row;
 }
 
-function waits({ id, held }, waitsFor) {
-  if (!id) return "sending…";
-  if (held) return "held back";
-  return waitsFor ? `waits for ${waitsFor}` : "next";
+function waits({ id, held, until }, waitsFor) {
+  if (!id) return ["sending…"];
+  if (until) return ["your usage limit is reached until ", timeOf(until)];
+  if (held) return ["held back"];
+  return [waitsFor ? `waits for ${waitsFor}` : "next"];
 }
