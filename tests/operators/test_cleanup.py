@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from common import db as database
 from common.errors import Busy
 from copilot.diagnostics import invariants
 from copilot.events.log import StaleTurn
 from copilot.models import Turn, User
-from copilot.models.turn import TurnQuerySet
 from copilot.operators import actions
 from copilot.operators.actions import cleanup
 from copilot.turns.claim import claim_waiting
@@ -31,10 +28,10 @@ from tests.factories import (
     make_running,
     make_turn,
 )
-from tests.operators.acting import acts, come_back, ids, make_operator, make_orphan, make_stuck
-from tests.turns.racing import Between, between, build_queries_anew, guarded, no_fence, race, terminal_events
+from tests.operators.acting import acts, come_back, ids, lasting_leases, make_operator, make_orphan, make_stuck
+from tests.turns.racing import Between, between, guarded, no_fence, no_locks, race, terminal_events
 
-__all__ = ["between", "no_fence"]
+__all__ = ["between", "lasting_leases", "no_fence", "no_locks"]
 
 pytestmark = pytest.mark.django_db
 
@@ -187,14 +184,16 @@ def test_a_turn_that_completed_after_it_was_listed_stays_completed(
 @guarded
 @pytest.mark.django_db(transaction=True)
 def test_a_heartbeat_between_the_look_and_the_end_does_not_renew_a_lease_that_is_gone(
-    operator: User, guarded: bool, between: Between, monkeypatch: pytest.MonkeyPatch
+    operator: User,
+    guarded: bool,
+    between: Between,
+    no_locks: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Under the lock the heartbeat comes too late, and tells the worker that it has lost the turn."""
     holder = make_orphan()
     if not guarded:
-        monkeypatch.setattr(database, "_transaction", nullcontext)
-        monkeypatch.setattr(TurnQuerySet, "locked", lambda self: self)
-        build_queries_anew(monkeypatch)
+        no_locks()
     monkeypatch.setattr(actions, "_given_up", between.after(actions._given_up))
     outcome, held = race(
         lambda: cleanup(ids(holder), operator=operator, category="orphaned"),
