@@ -1,8 +1,8 @@
 """Deleting a person with everything that is theirs, in steps with which anybody can go on.
 
-Once it is decided (``decision.py``) the sweep takes some steps on each pass, and ``manage.py delete_user`` takes them
-all: each is a transaction that looks for what is left, so that whoever comes second, or after a crash, finds less.
-The account goes last.
+Once it is decided (``decision.py``) the sweep takes some steps on each pass, ``manage.py delete_user`` all of them.
+Each is a transaction that looks for what is left, so that whoever comes second, or after a crash, finds less. The
+account goes last.
 """
 
 from __future__ import annotations
