@@ -1,6 +1,6 @@
 """Deleting a person with everything that is theirs, in steps with which anybody can go on.
 
-Once it is decided (``decision.py``) the sweep takes some steps on each pass, ``manage.py delete_user`` all of them.
+Once it is decided (``decision.py``) the sweep takes some steps on each pass; ``manage.py delete_user`` takes all.
 Each is a transaction that looks for what is left, so that whoever comes second, or after a crash, finds less. The
 account goes last.
 """
