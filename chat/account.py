@@ -25,7 +25,7 @@ from common.errors import AppError, NotAuthenticated
 from copilot.export.archive import write_export
 from copilot.export.contents import safe_name
 from copilot.models import User
-from copilot.retention.deletion import begin_deletion
+from copilot.retention.decision import begin_deletion
 
 #: Exports that a process makes at once; others wait, and hold nothing.
 _makers = ThreadPoolExecutor(2, thread_name_prefix="export")

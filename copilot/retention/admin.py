@@ -12,7 +12,7 @@ from django.shortcuts import redirect
 
 from common.errors import AppError
 from copilot.models import File, Session, User
-from copilot.retention.deletion import begin_deletion, leaves_a_superuser
+from copilot.retention.decision import begin_deletion, leaves_a_superuser
 
 
 class DeletesPeople(admin.ModelAdmin):  # type: ignore[type-arg] # not subscriptable at run time

@@ -1,36 +1,33 @@
 """Deleting a person with everything that is theirs, in steps with which anybody can go on.
 
-The first step locks them out and marks the account; there is no way back from it. From then on the sweep takes
-some steps on each pass, and so does ``manage.py delete_user``: each is a transaction that looks for what is left,
-so that whoever comes second, or after a crash, finds less. The account goes last.
+Once it is decided (``decision.py``) the sweep takes some steps on each pass; ``manage.py delete_user`` takes all.
+Each is a transaction that looks for what is left, so that whoever comes second, or after a crash, finds less. The
+account goes last.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import SESSION_KEY
-from django.contrib.auth.hashers import make_password
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session as Login
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 
 from approvals import audit
 from approvals.models import Action
 from approvals.signals import StaleAction
-from common.db import db_now, transact
-from common.errors import Busy, Conflict, NotFound
+from common.db import transact
+from common.errors import Busy, NotFound
 from common.faults import reach
 from copilot.files import removal_of
 from copilot.models import File, OperatorEntry, Session, Turn, UsageRecord, User
-from copilot.operators.audit import record
 from copilot.signals import deleting
 from copilot.turns.cancel import CONFIRM_SECONDS, finish_unconfirmed, request_stop
 from copilot.turns.sessions import delete_session
@@ -51,60 +48,10 @@ class Progress(Enum):
     DONE = "done"
 
 
-# --- the decision -----------------------------------------------------------------------------------
-
-
-@transact
-def begin_deletion(user_id: uuid.UUID, *, by: User | None, operated: bool) -> None:
-    """Lock a person out for good and have everything of theirs deleted. Again: changes nothing.
-
-    Args:
-        by: who decided it: the person, or an operator; None: somebody at the server's own command line.
-        operated: it is an act of an operator, and goes on their record.
-
-    Raises:
-        NotFound: there is no such person.
-        Conflict: ``last_superuser``: nobody would be left to operate the server.
-    """
-    chiefs = _lock_chiefs()
-    user = User.objects.filter(pk=user_id).first()
-    if user is None:
-        raise NotFound("There is no such user.")
-    if [chief.pk for chief in chiefs] == [user.pk]:
-        raise Conflict(
-            f"{user.get_username()} is the last active superuser. Make somebody else one first.",
-            code="last_superuser",
-        )
-    locked_out = {"is_active": False, "password": make_password(None)}
-    if not User.objects.filter(pk=user.pk, deleting_at__isnull=True).update(deleting_at=db_now(), **locked_out):
-        return
-    if operated:
-        record(by, "delete_user", target_user=user, requested=1, affected=1)
-    logger.info("deleting a person", extra={"action": "person_deleting", "user_id": user.pk})
-
-
-def leaves_a_superuser(people: Iterable[User]) -> bool:
-    """Whether somebody could operate the server without these people, if anybody can now."""
-    chiefs = set(_chiefs().values_list("pk", flat=True))
-    return not chiefs or not chiefs <= {user.pk for user in people}
-
-
-def _lock_chiefs() -> list[User]:
-    """Return who can operate the server. Of two who go at once, the second one sees that the first is gone."""
-    return list(_chiefs().select_for_update(no_key=True).order_by("pk"))
-
-
-def _chiefs() -> QuerySet[User]:
-    return User.objects.filter(is_superuser=True, is_active=True)
-
-
 def being_deleted(most: int) -> list[uuid.UUID]:
     """Return people whose deletion has begun, the earliest first."""
     leaving = User.objects.filter(deleting_at__isnull=False).order_by("deleting_at")
     return list(leaving.values_list("pk", flat=True)[:most])
-
-
-# --- the steps --------------------------------------------------------------------------------------
 
 
 def go_on(user_id: uuid.UUID) -> Progress:

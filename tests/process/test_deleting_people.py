@@ -13,7 +13,7 @@ from tests.process.clients import Rest
 from tests.process.servers import ROOT, EmbeddedServer, Stack, until
 
 pytestmark = pytest.mark.process
-SECONDS = 20.0
+SECONDS = 40.0
 
 
 def dies_deleting(stack: Stack, name: str) -> int:

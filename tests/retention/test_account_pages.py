@@ -17,7 +17,7 @@ from django.urls import reverse
 from chat import account
 from common.db import db
 from copilot.models import OperatorEntry, User
-from copilot.retention.deletion import begin_deletion
+from copilot.retention.decision import begin_deletion
 from tests.factories import make_session
 
 pytestmark = pytest.mark.django_db

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from copilot.management.commands import delete_user
 from copilot.models import OperatorEntry, Session, User
-from copilot.retention.deletion import begin_deletion
+from copilot.retention.decision import begin_deletion
 from tests.factories import make_running, make_session
 from tests.uploads import make_file
 

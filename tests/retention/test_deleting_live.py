@@ -12,7 +12,8 @@ from common.db import db
 from copilot.events import publish
 from copilot.models import Session, Turn, TurnEvent, User
 from copilot.retention import deletion
-from copilot.retention.deletion import Progress, begin_deletion, go_on
+from copilot.retention.decision import begin_deletion
+from copilot.retention.deletion import Progress, go_on
 from copilot.workspaces import workspace_of
 from linking.keys import issue_key
 from tests.chat.sockets import connected

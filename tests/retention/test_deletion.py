@@ -21,8 +21,9 @@ from common.errors import Conflict, NotFound
 from common.ids import new_id
 from copilot.events.log import StaleTurn
 from copilot.models import OperatorEntry, Session, Turn, TurnEvent, User
-from copilot.retention import deletion, leaving
-from copilot.retention.deletion import Progress, begin_deletion, being_deleted, go_on
+from copilot.retention import decision, deletion, leaving
+from copilot.retention.decision import begin_deletion
+from copilot.retention.deletion import Progress, being_deleted, go_on
 from copilot.sweep import sweep
 from linking.models import ServerLink, WebhookDelivery
 from tests.factories import backdate, make_running, make_session, make_turn
@@ -289,7 +290,7 @@ def test_a_superuser_who_cannot_log_in_is_none(operator: User, make_user: Callab
 
 
 def _look_without_a_lock() -> list[User]:
-    return list(deletion._chiefs())
+    return list(decision._chiefs())
 
 
 @guarded
@@ -299,11 +300,11 @@ def test_of_two_last_superusers_who_go_at_once_one_stays(
 ) -> None:
     """The first one has seen that there is another; before it goes, that one goes too."""
     second = make_user(username="second", is_superuser=True)
-    look, between = deletion._lock_chiefs, Between()
+    look, between = decision._lock_chiefs, Between()
     if not guarded:
         monkeypatch.setattr(database, "_transaction", nullcontext)
         look = _look_without_a_lock
-    monkeypatch.setattr(deletion, "_lock_chiefs", between.after(look))
+    monkeypatch.setattr(decision, "_lock_chiefs", between.after(look))
     first_goes, second_goes = (
         partial(begin_deletion, pk, by=None, operated=False) for pk in (operator.pk, second.pk)
     )

@@ -13,7 +13,8 @@ from common.db import release_connections
 from common.errors import AppError
 from copilot.management.base import OperatorCommand
 from copilot.models import File, Session, User
-from copilot.retention.deletion import Progress, begin_deletion, go_on
+from copilot.retention.decision import begin_deletion
+from copilot.retention.deletion import Progress, go_on
 
 #: Seconds between two looks at what cannot be done right now, and for which that may go on.
 LOOK_SECONDS = 0.2
