@@ -11,8 +11,8 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from copilot.diagnostics.invariants import check
 from copilot.diagnostics.explain import explain
+from copilot.diagnostics.invariants import check
 from copilot.models import Session, Turn
 from copilot.turns import children
 from copilot.turns.cancel import finish_unconfirmed, request_stop
