@@ -6,10 +6,8 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
-from pytest_django import Settings
 
 from copilot.models import OperatorEntry, Session, Turn, User
 from copilot.operators.permission import let_operate
@@ -26,12 +24,6 @@ from tests.factories import (
 
 #: Longer than a turn is queued on any server that works.
 FOR_HOURS = timedelta(hours=30)
-
-
-@pytest.fixture(autouse=True)
-def lasting_leases(settings: Settings) -> None:
-    """Keep a worker that a test speaks for alive, however slow the machine is: only ``expire_lease`` ends it."""
-    settings.TURN_LEASE_SECONDS = 600
 
 
 def make_operator(name: str = "") -> User:

@@ -19,15 +19,12 @@ from tests.factories import fresh, make_running, make_session, make_turn, make_u
 from tests.operators.acting import (
     acts,
     ids,
-    lasting_leases,
     logged_in,
     make_onlooker,
     make_operator,
     make_orphan,
     make_stuck,
 )
-
-__all__ = ["lasting_leases"]
 
 pytestmark = pytest.mark.django_db
 

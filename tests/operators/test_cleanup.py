@@ -28,10 +28,10 @@ from tests.factories import (
     make_running,
     make_turn,
 )
-from tests.operators.acting import acts, come_back, ids, lasting_leases, make_operator, make_orphan, make_stuck
+from tests.operators.acting import acts, come_back, ids, make_operator, make_orphan, make_stuck
 from tests.turns.racing import Between, between, guarded, no_fence, no_locks, race, terminal_events
 
-__all__ = ["between", "lasting_leases", "no_fence", "no_locks"]
+__all__ = ["between", "no_fence", "no_locks"]
 
 pytestmark = pytest.mark.django_db
 

@@ -17,15 +17,12 @@ from tests.factories import fresh, make_running, make_turn, make_user
 from tests.operators.acting import (
     acts,
     ids,
-    lasting_leases,
     logged_in,
     make_onlooker,
     make_operator,
     make_orphan,
     make_stuck,
 )
-
-__all__ = ["lasting_leases"]
 
 pytestmark = pytest.mark.django_db
 

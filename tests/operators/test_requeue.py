@@ -18,10 +18,10 @@ from copilot.operators.actions import requeue
 from copilot.turns import dispatch
 from copilot.turns.claim import claim_waiting
 from tests.factories import claim_next, fresh, journal_of, make_running, make_turn
-from tests.operators.acting import acts, ids, lasting_leases, make_operator, make_stuck
+from tests.operators.acting import acts, ids, make_operator, make_stuck
 from tests.turns.racing import Between, between, build_queries_anew, guarded, race
 
-__all__ = ["between", "lasting_leases"]
+__all__ = ["between"]
 
 pytestmark = pytest.mark.django_db
 

@@ -24,10 +24,8 @@ from copilot.turns.stops import request_stops
 from tests.approvals.waiting import turn_of, waiting
 from tests.factories import accept, answer_of, fresh, journal_of, kinds_of, make_running, make_session
 from tests.factories import make_turn as make_queued
-from tests.operators.acting import FOR_HOURS, acts, ids, lasting_leases, make_operator, make_orphan
+from tests.operators.acting import FOR_HOURS, acts, ids, make_operator, make_orphan
 from tests.turns.racing import guarded, race
-
-__all__ = ["lasting_leases"]
 
 pytestmark = pytest.mark.django_db
 
