@@ -92,8 +92,9 @@ def _live(user: str, category: str, first: int) -> dict[str, str]:
     began = f"now() - interval '{'26 hours' if category == 'long_running' else '1 minute'}'"
     # Nobody renews them here: the lease of those that are not lost lasts until after the measurement.
     heartbeat = f"now() {'-' if category == 'orphaned' else '+'} interval '2 hours'"
-    held = {"worker": "md5('worker')::uuid", "heartbeat_at": heartbeat, "fence": "1"}
-    return {**turn, **held, "status": "'running'", "claimed_at": began, "started_at": began, "progress_at": began}
+    held = {"status": "'running'", "worker": "md5('worker')::uuid", "heartbeat_at": heartbeat, "fence": "1"}
+    times = ("created_at", "queued_at", "claimed_at", "started_at", "progress_at")
+    return {**turn, **held, **dict.fromkeys(times, began)}
 
 
 def _turn(user: str, name: str, session: str) -> dict[str, str]:
