@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from common.admin import ReadOnlyAdmin, ReadOnlyInline, short
+from common.ids import as_uuid
 from copilot.models import (
     Message,
     OperatorEntry,
@@ -28,7 +29,14 @@ from copilot.models import (
 )
 from copilot.operators.admin_actions import TurnOperations
 from copilot.operators.timeline_page import TimelineAdmin
-from copilot.operators.turn_filters import CategoryFilter, ErrorFilter, HoursFilter, ModelFilter, UserFilter
+from copilot.operators.turn_filters import (
+    CategoryFilter,
+    ErrorFilter,
+    HoursFilter,
+    ModelFilter,
+    UserFilter,
+    of_people,
+)
 from copilot.operators.user_usage import UserUsageAdmin
 from copilot.presets import name_problem, remove
 from copilot.retention.admin import DeletesPeople
@@ -257,6 +265,15 @@ class TurnAdmin(TurnOperations, TimelineAdmin):
 
     class Media:
         css = {"all": ("copilot/operators.css",)}
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Turn], search_term: str
+    ) -> tuple[QuerySet[Turn], bool]:
+        """Look for people by their names before their turns are looked for."""
+        wanted = search_term.strip()
+        if not wanted or as_uuid(wanted):
+            return super().get_search_results(request, queryset, search_term)
+        return of_people(queryset, wanted), False
 
     @admin.display(description="id", ordering="pk")
     def short_id(self, turn: Turn) -> str:

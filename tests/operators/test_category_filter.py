@@ -112,7 +112,16 @@ def test_people_are_found_by_a_part_of_their_name(admin: Client) -> None:
     assert shown(admin, "user=LOVE") == {ada.pk}
     assert shown(admin, "user=+grace+") == {grace.pk}
     assert shown(admin, "user=nobody") == set()
+    assert shown(admin, "q=LOVE") == {ada.pk}
+    assert shown(admin, "q=nobody") == set()
     assert shown(admin, "user=") == shown(admin) == {ada.pk, grace.pk}
+
+
+def test_many_people_are_found_too(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn_filters, "_FEW", 2)
+    turns = {make_turn(make_session(make_user(f"ada{n}"))).pk for n in range(3)}
+    assert shown(admin, "user=ada") == turns
+    assert len(shown(admin, "user=ada1")) == 1
 
 
 def test_models_origins_and_errors_narrow_the_list(admin: Client) -> None:
