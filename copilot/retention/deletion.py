@@ -73,12 +73,12 @@ def go_on(user_id: uuid.UUID) -> Progress:
 def _stop(user: User) -> bool:
     """Stop what runs; return whether something still does. A worker that does not answer loses its turn."""
     live = Turn.objects.live().filter(user=user)
-    for turn_id, session_id, asked_at in live.values_list("pk", "session", "stop_requested_at")[:BATCH]:
+    for turn in live.only("session", "status", "stop_requested_at")[:BATCH]:
         try:
-            if asked_at is None:
-                request_stop(user=user, session_id=session_id, turn_id=turn_id, reason="stopped")
+            if turn.stop_requested_at is not None and turn.status == Turn.Status.RUNNING:
+                finish_unconfirmed(turn.pk, CONFIRM_SECONDS)
             else:
-                finish_unconfirmed(turn_id, CONFIRM_SECONDS)
+                request_stop(user=user, session_id=turn.session_id, turn_id=turn.pk, reason="stopped")
         except (NotFound, StaleAction, Busy):
             continue  # it moved at this moment: the next look finds it as it is then
     return live.exists()

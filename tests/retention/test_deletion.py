@@ -26,6 +26,7 @@ from copilot.retention.decision import begin_deletion
 from copilot.retention.deletion import Progress, being_deleted, go_on
 from copilot.sweep import sweep
 from linking.models import ServerLink, WebhookDelivery
+from tests.approvals.waiting import turn_of, waiting
 from tests.factories import backdate, make_running, make_session, make_turn
 from tests.retention.lives import Life, everything, mentions, models, words_of
 from tests.turns.racing import Between, guarded, race
@@ -236,14 +237,16 @@ def test_a_worker_that_comes_back_finds_nothing_to_write_to(user: User) -> None:
     assert not mentions(str(user.pk), user.pk.hex)
 
 
+@pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("status", ["queued", "requires_action"])
-def test_what_waits_is_ended_at_once(lives: tuple[Life, Life], status: str) -> None:
-    life, _ = lives
-    Turn.objects.live().filter(user=life.user).exclude(status=status).update(user=life.user)
-    make_turn(make_session(life.user))
-    begin_deletion(life.user.pk, by=life.user, operated=False)
-    assert go_on(life.user.pk) is not Progress.WAITING
-    assert not Turn.objects.live().filter(user=life.user, status=status).exists()
+def test_what_waits_is_ended_at_once_whoever_asked_for_it_before(user: User, status: str, asked: bool) -> None:
+    session = make_session(user)
+    turn = make_turn(session) if status == "queued" else turn_of(waiting(session=session))
+    if asked:
+        Turn.objects.filter(pk=turn.pk).update(stop_requested_at=turn.created_at, stop_reason="operator")
+    begin_deletion(user.pk, by=user, operated=False)
+    assert go_on(user.pk) is Progress.MORE
+    assert not Turn.objects.exists()
 
 
 # --- crashes, races and refusals ------------------------------------------------------------------
