@@ -229,7 +229,8 @@ def _record_usage(claim: Claim, step: int, call: int, usage: Usage, cost: Cost, 
         of_step = {"turn_id": claim.turn_id, "fence": claim.fence, "step": step, "calls": call}
         record, unknown = new_record(claim.user_id, usage, cost, **of_step, **by), cost.source == UNKNOWN
         insert(record)
-    count_use_on_commit(record.model, token_amounts(usage), cost.microdollars)
+    # Not the record's: its earlier calls may have asked another.
+    count_use_on_commit(by["model"], token_amounts(usage), cost.microdollars)
     settled = do_settle(claim.turn_id, cost.microdollars or 0)
     do_count(record, cost.microdollars or 0, unknown=unknown, settled=settled)
 

@@ -197,6 +197,14 @@ def test_a_use_that_is_recorded_again_is_counted_once(measured: Measured) -> Non
     assert measured("cost_microdollars_total") == 14
 
 
+def test_each_call_of_a_step_is_counted_under_the_model_that_was_asked(measured: Measured) -> None:
+    claim = make_running().claim
+    for call, model in enumerate(["demo/demo", "openai/stand-in"], 1):
+        record_usage(claim=claim, step=1, call=call, model=model, usage=Usage(10, 5), cost=Cost(7, "provider"))
+    assert measured("tokens_total", model="demo/demo", kind="input") == 10
+    assert measured("tokens_total", model="openai/other", kind="input") == 10
+
+
 def test_a_call_without_a_price_is_counted_as_such(measured: Measured) -> None:
     claim = make_running().claim
     record_usage(claim=claim, step=1, call=1, model="openai/x", usage=Usage(1, 1), cost=Cost(None, "unknown"))
