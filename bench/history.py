@@ -38,36 +38,18 @@ def fill(finished: int, live: int) -> None:
     after the live ones.
     """
     user = repr(str(User.objects.create_user("history").pk))
-    _insert(Session, SESSIONS, id=_SESSION, user_id=user, title="'t'", updated_at="now()", created_at="now()")
-    _insert(Turn, finished, **_finished(user, finished))
-    _insert(
-        Message,
-        MESSAGES,
-        id="md5('message' || n)::uuid",
-        session_id=_SESSION,
-        role="'user'",
-        state="'done'",
-        seq=f"n / {SESSIONS} + 1",
-        number=f"n / {SESSIONS} + 1",
-        parent="md5('parent' || n)::uuid",
-        created_at="now()",
-    )
+    session = {"id": _SESSION, "user_id": user, "title": "'t'", "updated_at": "now()", "created_at": "now()"}
+    _insert(Session, SESSIONS, session)
+    _insert(Turn, finished, _finished(user, finished))
+    _insert(Message, MESSAGES, _message())
     made, first = {}, 0
     for name, share in _LIVE.items():
         made[name] = live * share // 1000
-        _insert(Turn, made[name], **_live(user, name, first))
+        _insert(Turn, made[name], _live(user, name, first))
         first += made[name]
     waiting = "SELECT id, session_id, user_id, action_id FROM copilot_turn WHERE status = 'requires_action'"
-    _insert(
-        Action,
-        0,
-        source=f"({waiting}) AS waiting",
-        id="action_id",
-        turn="id",
-        session="session_id",
-        user_id="user_id",
-        expires_at="now() + interval '1 day'",
-    )
+    action = {"id": "action_id", "turn": "id", "session": "session_id", "user_id": "user_id"}
+    _insert(Action, 0, {**action, "expires_at": "now() + interval '1 day'"}, source=f"({waiting}) AS waiting")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")  # as the server does by itself within a minute or two
     print(json.dumps(_expected(made)))
@@ -110,8 +92,9 @@ def _live(user: str, category: str, first: int) -> dict[str, str]:
     began = f"now() - interval '{'26 hours' if category == 'long_running' else '1 minute'}'"
     # Nobody renews them here: the lease of those that are not lost lasts until after the measurement.
     heartbeat = f"now() {'-' if category == 'orphaned' else '+'} interval '2 hours'"
-    held = {"worker": "md5('worker')::uuid", "heartbeat_at": heartbeat, "fence": "1"}
-    return {**turn, **held, "status": "'running'", "claimed_at": began, "started_at": began, "progress_at": began}
+    held = {"status": "'running'", "worker": "md5('worker')::uuid", "heartbeat_at": heartbeat, "fence": "1"}
+    times = ("created_at", "queued_at", "claimed_at", "started_at", "progress_at")
+    return {**turn, **held, **dict.fromkeys(times, began)}
 
 
 def _turn(user: str, name: str, session: str) -> dict[str, str]:
@@ -125,8 +108,23 @@ def _turn(user: str, name: str, session: str) -> dict[str, str]:
     }
 
 
-def _insert(model: type[Model], count: int, *, source: str = "", **columns: str) -> None:
+def _message() -> dict[str, str]:
+    place = f"n / {SESSIONS} + 1"
+    return {
+        "id": "md5('message' || n)::uuid",
+        "session_id": _SESSION,
+        "role": "'user'",
+        "state": "'done'",
+        "seq": place,
+        "number": place,
+        "parent": "md5('parent' || n)::uuid",
+        "created_at": "now()",
+    }
+
+
+def _insert(model: type[Model], count: int, columns: dict[str, str], *, source: str = "") -> None:
     """Insert rows made of SQL expressions over ``n``, from 0; other columns get what a new row would have."""
+    columns = dict(columns)
     for field in model._meta.concrete_fields:
         if field.column in columns or field.db_default is not NOT_PROVIDED or field.primary_key:
             continue

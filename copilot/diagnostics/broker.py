@@ -62,7 +62,8 @@ def depth_in_redis(*, patience: float) -> int:
 def _depth_in_memory() -> int:
     try:
         with current_app.connection_for_read() as connection:
-            return int(connection.default_channel.queue_declare(QUEUE, passive=True).message_count)
+            channel: Any = connection.default_channel
+            return int(channel.queue_declare(QUEUE, passive=True).message_count)
     except ChannelError:
         return 0  # nobody has put anything there yet
     except (KombuError, OSError) as error:

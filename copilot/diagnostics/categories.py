@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.db.models import F
 
 from common.db import seconds_ago
 from copilot.diagnostics.invalid import invalid_turns
@@ -61,7 +62,7 @@ def _failed(hours: float) -> TurnQuerySet:
 
 
 def _long_running(hours: float) -> TurnQuerySet:
-    return Turn.objects.longer_than(settings.DIAG_LONG_RUNNING_SECONDS).order_by("beginning", "pk")
+    return Turn.objects.longer_than(settings.DIAG_LONG_RUNNING_SECONDS).order_by(F("beginning"), "pk")
 
 
 def _stuck_queued(hours: float) -> TurnQuerySet:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count, Exists, F, OuterRef, Q
 from django.db.models.functions import TruncHour
 
 from common.db import db_now, read_clock, seconds_ago
@@ -171,7 +171,7 @@ def _stranded_messages() -> int:
 
 def _oldest_running() -> float | None:
     running = Turn.objects.filter(status=Turn.Status.RUNNING).with_beginning().with_time()
-    turn = running.order_by("beginning").first()
+    turn = running.order_by(F("beginning")).first()
     return round((turn.running_ms + ran_ms(turn)) / 1000, 3) if turn else None
 
 

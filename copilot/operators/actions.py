@@ -58,7 +58,8 @@ def stop(turn_ids: Iterable[uuid.UUID], *, operator: User, category: str = "") -
     with _recorded("stop", turn_ids, operator, category) as (ids, outcome):
         asked = request_stops(ids, reason="operator")
         outcome.affected = len(asked)
-        for turn_id in _while_time_lasts(asked, SETTLE_SECONDS):
+        unheld = [turn_id for turn_id, is_held in asked.items() if not is_held]
+        for turn_id in _while_time_lasts(unheld, SETTLE_SECONDS):
             _tried(lambda pk: settle_with_children(pk, actor=operator.get_username()), turn_id)
     return outcome
 

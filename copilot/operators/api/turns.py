@@ -72,7 +72,9 @@ class OperatorTurn(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
     queued_at = serializers.DateTimeField(help_text="For the last time.")
     email = serializers.CharField(required=False)
-    parent = serializers.UUIDField(required=False, help_text="In a child session: the turn that asked for it.")
+    parent: Any = serializers.UUIDField(
+        required=False, help_text="In a child session: the turn that asked for it."
+    )
     worker = serializers.UUIDField(required=False)
     approval = serializers.UUIDField(required=False, help_text="What it waits for.")
     started_at = serializers.DateTimeField(required=False)
