@@ -106,7 +106,11 @@ class ErrorFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Turn]) -> QuerySet[Turn]:
         """Keep the turns that failed with it."""
         code = self.value()
-        return queryset.filter(status=Turn.Status.FAILED, outcome=code) if code else queryset
+        if code is None:
+            return queryset
+        if code not in ERRORS:
+            raise IncorrectLookupParameters(f"error: is one of {', '.join(ERRORS)}.")
+        return queryset.filter(status=Turn.Status.FAILED, outcome=code)
 
 
 class _TextFilter(admin.ListFilter):

@@ -30,22 +30,17 @@ def measured(page: Page) -> str:
     return page.locator("#figures time").get_attribute("datetime") or ""
 
 
-def test_it_stays_fresh_and_where_one_was(diagnostics: Page, new_chat: Callable[..., ChatPage]) -> None:
+def test_it_stays_fresh_and_where_one_was(diagnostics: Page) -> None:
     page = diagnostics
     card = page.locator("#figures .cards a", has_text="Failed")
-    before = card.locator("strong").inner_text()
     card.focus()
     page.evaluate("scrollTo(0, 300)")
-    chat = new_chat()
-    chat.send("/fail quota")
-    chat.until_settled(1)
-    page.clock.run_for(LATER_MS)
-    expect(card.locator("strong")).not_to_have_text(before)
-    assert page.evaluate("scrollY") == 300
-    expect(card).to_be_focused()
-    once = measured(page)
-    page.clock.run_for(LATER_MS)  # and it goes on
-    expect(page.locator("#figures time")).not_to_have_attribute("datetime", once)
+    for _ in range(2):  # and it goes on
+        before = measured(page)
+        page.clock.run_for(LATER_MS)
+        expect(page.locator("#figures time")).not_to_have_attribute("datetime", before)
+        assert page.evaluate("scrollY") == 300
+        expect(card).to_be_focused()
 
 
 def test_it_says_when_it_is_not_fresh(diagnostics: Page, complaints: Complaints) -> None:
@@ -82,8 +77,7 @@ def test_one_finds_a_turn_and_its_history(
     expect(page.locator(".events li").first).to_contain_text("start")
 
 
-@pytest.mark.parametrize("path", ["diagnostics/", "copilot/turn/?category=failed"])
-def test_it_fits_a_phone(phone: BrowserContext, server: EmbeddedServer, path: str) -> None:
+def test_it_fits_a_phone(phone: BrowserContext, server: EmbeddedServer) -> None:
     page = phone.new_page()
-    page.goto(f"{server.url}/admin/{path}")
+    page.goto(f"{server.url}/admin/diagnostics/")
     assert_fits(page)
