@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
+from typing import Any
 
 from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import Least, TruncDay, TruncWeek
@@ -50,9 +51,9 @@ def _actual(user_ids: Collection[uuid.UUID]) -> dict[tuple[uuid.UUID, Window], A
     actual: dict[tuple[uuid.UUID, Window], Amounts] = defaultdict(Amounts)
     for kind, start in (("day", TruncDay), ("week", TruncWeek)):
         records = UsageRecord.objects.filter(user_id__in=user_ids).annotate(start=start("created_at", tzinfo=UTC))
-        sums = records.order_by().values_list("user_id", "start")
-        sums = sums.annotate(Sum("cost_microdollars"), count=Count("pk", filter=Q(cost_source="unknown")))
-        for user_id, begin, used, count in sums:
+        sums: Any = records.order_by().values_list("user_id", "start")
+        unknown = Count("pk", filter=Q(cost_source="unknown"))
+        for user_id, begin, used, count in sums.annotate(cost=Sum("cost_microdollars"), unknown=unknown):
             actual[user_id, Window(kind, begin.date())] = Amounts(used or 0, count)
     reserving = Turn.objects.filter(user_id__in=user_ids, reserved__gt=0, finished_at__isnull=True)
     for user_id, created_at, reserved in reserving.values_list("user_id", "created_at", "reserved"):

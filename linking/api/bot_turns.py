@@ -58,6 +58,7 @@ class BotTurnsView(BotView):
             "not_linked",
             "queue_full",
             "client_id_reused",
+            "usage_limit",
             "text_too_long",
             unsafe=True,
         ),

@@ -47,7 +47,7 @@ def counted(user: User) -> dict[str, tuple[int, int, int, int]]:
     rows = UsageCounter.objects.filter(user=user).values_list(*columns)
     found = {window: tuple(amounts) for window, *amounts in rows}
     assert len(found) == len(rows)
-    return found  # type: ignore[return-value]
+    return found
 
 
 def untrue() -> list[invariants.Violation]:

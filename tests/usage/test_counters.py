@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -152,7 +155,7 @@ def test_parallel_calls_all_count(
     holders = [make_running(make_session(user)) for _ in range(4)]
     if not guarded:
         no_locks()
-        monkeypatch.setattr(counters, "_add", look_then_write)
+        monkeypatch.setattr(counters, "_add", look_then_write())
     acts = [lambda holder=holder: use(holder, 10) for holder in holders]
     outcomes = race(*acts, *(lambda: spend(user, 10) for _ in range(4)))
     if guarded:
@@ -163,16 +166,20 @@ def test_parallel_calls_all_count(
         assert untrue() or any(outcomes)
 
 
-def look_then_write(user_id: Any, rows: dict[Any, Amounts]) -> None:
-    """Count as one would without an upsert: read, add, write."""
-    import time
+def look_then_write() -> Callable[..., None]:
+    """Count as one would without an upsert: the first two have both read before either of them writes."""
+    both_looked = threading.Barrier(2, timeout=2)
 
-    for window, more in rows.items():
-        key = {"user_id": user_id, "window": window.kind, "starts_on": window.starts_on}
-        row = UsageCounter.objects.filter(**key).first() or UsageCounter(**key)
-        time.sleep(0.05)
-        row.used += more.used
-        row.save()
+    def add(user_id: Any, rows: dict[Any, Amounts]) -> None:
+        for window, more in rows.items():
+            key = {"user_id": user_id, "window": window.kind, "starts_on": window.starts_on}
+            row = UsageCounter.objects.filter(**key).first() or UsageCounter(**key)
+            with suppress(threading.BrokenBarrierError):
+                both_looked.wait()
+            row.used += more.used
+            row.save()
+
+    return add
 
 
 @pytest.mark.django_db(transaction=True)
