@@ -37,6 +37,10 @@ class Reader:
         """True or false."""
         return bool(self._get(name, lambda: self._strict_bool(name, default=default), "true or false"))
 
+    def flag_if_set(self, name: str) -> bool | None:
+        """True or false; None where nothing is said."""
+        return self.flag(name, default=False) if self.text(name) else None
+
     def _strict_bool(self, name: str, *, default: bool) -> bool:
         raw = self.text(name).lower()
         if raw in ("", "true", "1", "yes", "on", "false", "0", "no", "off"):

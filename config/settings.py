@@ -291,7 +291,7 @@ TURN_MAX_COST_MICRODOLLARS = env.number("TURN_MAX_COST_MICRODOLLARS", 0)
 USAGE_DAILY_LIMIT_MICRODOLLARS = env.number("USAGE_DAILY_LIMIT_MICRODOLLARS", 0)
 USAGE_WEEKLY_LIMIT_MICRODOLLARS = env.number("USAGE_WEEKLY_LIMIT_MICRODOLLARS", 0)
 #: Whether people see what their turns cost; unset: as long as nothing limits it.
-USAGE_SHOW_COST = env.flag("USAGE_SHOW_COST", default=True) if env.text("USAGE_SHOW_COST") else None
+USAGE_SHOW_COST = env.flag_if_set("USAGE_SHOW_COST")
 TOOL_MAX_SECONDS = env.seconds("TOOL_MAX_SECONDS", 300, least=1)
 TURNS_PER_USER_MAX = env.number("TURNS_PER_USER_MAX", 8)
 PENDING_MAX = env.number("PENDING_MAX", 10, least=1)

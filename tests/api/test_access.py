@@ -150,8 +150,6 @@ def test_unsafe_calls_of_a_browser_need_the_csrf_token(user: Any, session: Sessi
 @pytest.mark.parametrize(
     "path",
     [
-        "usage",
-        "operator/diagnostics",
         "sessions/{session}/share",
         "sessions/",
         "sessions/{session}/",

@@ -150,8 +150,8 @@ async def test_a_pause_while_a_page_connects_is_seen_by_it(user: User, monkeypat
     holder, secret = await db(lambda: (_step_of(user), issue_key(user=user)[1]))
     snapshot, paused = consumers.objects.session_snapshot, []
 
-    def snapshot_then_pause(session: Any) -> dict[str, Any]:
-        shown = snapshot(session)
+    def snapshot_then_pause(session: Any, viewer: Any) -> dict[str, Any]:
+        shown = snapshot(session, viewer)
         if not paused:
             paused.append(pause_again(holder))
         return shown
