@@ -114,7 +114,7 @@ def _delete_actions(user: User) -> int:
 
 
 def _make_log_nobodys(user: User) -> int:
-    return audit.make_nobodys(user.pk, BATCH)
+    return audit.make_nobodys(user.pk, user.get_username(), BATCH)
 
 
 @transact

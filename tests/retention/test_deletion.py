@@ -132,6 +132,24 @@ def test_what_was_approved_stays_as_nobodys(lives: tuple[Life, Life]) -> None:
         assert nothing == (None, "", "", None, None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("about", "named"),
+    [
+        ({"event": "expired", "surface": "admin", "actor": "root"}, "root"),
+        ({"event": "cancelled", "surface": "server", "actor": "root", "text": "operator"}, "root"),
+        ({"event": "cancelled", "surface": "server", "actor": "ada", "text": "stopped"}, ""),
+        ({"event": "decided", "surface": "web", "actor": "ada's former name", "text": "operator"}, ""),
+        ({"event": "expired", "surface": "admin", "actor": "ada"}, ""),
+        ({"event": "cancelled", "surface": "server", "actor": "ada", "text": "operator"}, ""),
+    ],
+)
+def test_operators_stay_named_and_the_person_does_not(user: User, about: dict[str, str], named: str) -> None:
+    """Also where the person was an operator."""
+    AuditEntry.objects.create(user=user, **about)
+    delete(user)
+    assert AuditEntry.objects.get().actor == named
+
+
 def test_an_entry_of_nobody_cannot_say_what_somebody_wrote(lives: tuple[Life, Life]) -> None:
     life, _ = lives
     entries = AuditEntry._base_manager.filter(user=life.user)
