@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
 
 from approvals.decisions import CallDecision
 from approvals.models import Action, AuditEntry
@@ -67,15 +68,17 @@ def forget_old(most: int) -> int:
 
 
 @transact
-def make_nobodys(user_id: uuid.UUID, most: int) -> int:
+def make_nobodys(user_id: uuid.UUID, name: str, most: int) -> int:
     """Keep of a person's entries, at most so many, only what was done and when; return of how many.
 
-    Whoever else acted on them from the admin stays named: that is what operators answer for.
+    Operators who acted on them, from wherever, stay named: that is what they answer for. Not the person, ``name``,
+    where they were one themselves.
     """
     ids = list(AuditEntry.objects.filter(user=user_id).values_list("pk", flat=True)[:most])
     if not ids:
         return 0
     entries = AuditEntry._base_manager.filter(pk__in=ids)
-    entries.exclude(surface="admin").update(actor="")
+    operated = Q(surface="admin") | Q(event=AuditEntry.Event.CANCELLED, text="operator")
+    entries.filter(~operated | Q(actor=name)).update(actor="")
     nothing = {"text": "", "shown": None, "final": None, "shown_sha256": "", "final_sha256": ""}
     return entries.update(user=None, session=None, turn=None, **nothing)

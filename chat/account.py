@@ -42,9 +42,12 @@ def data(request: HttpRequest) -> HttpResponse:
 @require_POST
 @never_cache
 async def download(request: HttpRequest) -> HttpResponseBase:
-    """Answer with everything of the person. It is made first, so that what arrives is whole."""
+    """Answer with everything of the person, logged in here: no key's scope is that wide. It is made first, so that
+    what arrives is whole."""
     try:
         caller = await authenticate(request)
+        if caller.scopes is not None:
+            raise NotAuthenticated
     except NotAuthenticated:
         return redirect_to_login(reverse("account-data"))
     archive = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it

@@ -47,11 +47,13 @@ class Reader:
             return default if raw == "" else raw in ("true", "1", "yes", "on")
         raise ValueError(raw)
 
-    def number(self, name: str, default: int, *, least: int = 0) -> int:
-        """A whole number, not below ``least``."""
+    def number(self, name: str, default: int, *, least: int = 0, most: int | None = None) -> int:
+        """A whole number, not below ``least`` nor above ``most``."""
         value = self._get(name, lambda: int(self.text(name, str(default))), "a whole number")
         if value < least:
             raise BadSetting(name, f"must be at least {least}, is {value}.")
+        if most is not None and value > most:
+            raise BadSetting(name, f"must be at most {most}, is {value}.")
         return int(value)
 
     def seconds(self, name: str, default: float, *, least: float = 0.0) -> float:

@@ -301,9 +301,9 @@ SEND_RATE = env.number("SEND_RATE", 30)
 #: Calls a minute, but for mere reading, that one bot may make; 0 is no limit.
 BOT_RATE = env.number("BOT_RATE", 600)
 EVENT_RETENTION_SECONDS = env.seconds("EVENT_RETENTION_SECONDS", 86400)
-#: Days that the audit logs, and records of usage, are kept; 0: for ever.
-AUDIT_RETENTION_DAYS = env.number("AUDIT_RETENTION_DAYS", 0)
-USAGE_RETENTION_DAYS = env.number("USAGE_RETENTION_DAYS", 0)
+#: Days that the audit logs, and records of usage, are kept; 0: for ever. There are no dates before the year 1.
+AUDIT_RETENTION_DAYS = env.number("AUDIT_RETENTION_DAYS", 0, most=36_500)
+USAGE_RETENTION_DAYS = env.number("USAGE_RETENTION_DAYS", 0, most=36_500)
 WORKER_TURNS = env.number("WORKER_TURNS", 200, least=1)
 #: What operators are shown as running for long, and as stuck in the queue.
 DIAG_LONG_RUNNING_SECONDS = env.seconds("DIAG_LONG_RUNNING_SECONDS", 86400)

@@ -36,8 +36,10 @@ logger = logging.getLogger(__name__)
 
 #: Rows that one step deletes.
 BATCH = 500
-#: Logins that are read at once to find a person's.
+#: Logins that one step reads to find a person's.
 LOGINS_AT_ONCE = 500
+#: Up to which login they were read, for each person who is being deleted. Another process begins again.
+_logins_read: dict[uuid.UUID, str] = {}
 
 
 class Progress(Enum):
@@ -58,6 +60,7 @@ def go_on(user_id: uuid.UUID) -> Progress:
     """Take one step in the deletion of a person for whom it has begun."""
     user = User.objects.filter(pk=user_id, deleting_at__isnull=False).first()
     if user is None:
+        _logins_read.pop(user_id, None)
         return Progress.DONE
     try:
         if _stop(user):
@@ -65,7 +68,10 @@ def go_on(user_id: uuid.UUID) -> Progress:
         if any(step(user) for step in _STEPS):
             reach("person_step")
             return Progress.MORE
-        return Progress.DONE if _do_forget(user) else Progress.MORE
+        if not _do_forget(user):
+            return Progress.MORE
+        _logins_read.pop(user.pk, None)
+        return Progress.DONE
     except (Busy, IntegrityError):
         return Progress.WAITING  # somebody works on it, or something came in at the last moment
 
@@ -108,7 +114,7 @@ def _delete_actions(user: User) -> int:
 
 
 def _make_log_nobodys(user: User) -> int:
-    return audit.make_nobodys(user.pk, BATCH)
+    return audit.make_nobodys(user.pk, user.get_username(), BATCH)
 
 
 @transact
@@ -122,10 +128,17 @@ def _delete_elsewhere(user: User) -> int:
 
 
 def _log_out(user: User) -> int:
-    """Delete their logins. They are worth nothing since the account is inactive; whose they are is inside them."""
-    logins = Login.objects.iterator(chunk_size=LOGINS_AT_ONCE)
+    """Delete their logins. They are worth nothing since the account is inactive; whose they are is inside them, so
+    all that there are have to be read: some in each step, and each once.
+    """
+    unread = Login.objects.filter(pk__gt=_logins_read.get(user.pk, "")).order_by("pk")
+    logins = list(unread[:LOGINS_AT_ONCE])
     mine = [login.pk for login in logins if login.get_decoded().get(SESSION_KEY) == str(user.pk)]
-    return Login.objects.filter(pk__in=mine[:BATCH]).delete()[0] if mine else 0
+    if mine:
+        Login.objects.filter(pk__in=mine).delete()
+    if logins:
+        _logins_read[user.pk] = logins[-1].pk
+    return len(logins)
 
 
 _STEPS: tuple[Callable[[User], int], ...] = (

@@ -27,6 +27,8 @@ from copilot.workspaces import remove_workspace, workspaces_before
 
 #: Rows that a rule removes at once.
 BATCH = 1000
+#: Sums, which a key of three columns names: SQLite has but a thousand levels for what joins the keys.
+SUMS_AT_ONCE = 200
 #: Folders that are compared with the sessions at once.
 FOLDERS_AT_ONCE = 200
 
@@ -41,7 +43,7 @@ def old_usage() -> int:
 @transact
 def _old_counters(end: datetime) -> int:
     old = UsageCounter.objects.filter(starts_on__lt=end.date(), reserved=0).order_by("starts_on")
-    due = list(old.values_list("pk", flat=True)[:BATCH])
+    due = list(old.values_list("pk", flat=True)[:SUMS_AT_ONCE])
     return UsageCounter.objects.filter(pk__in=due).delete()[0] if due else 0
 
 

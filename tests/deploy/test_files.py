@@ -173,6 +173,30 @@ def test_a_unit_leaves_bubblewrap_its_namespaces(name: str) -> None:
     assert not forbidden & unit(name).keys()
 
 
+def test_web_processes_count_together_in_a_folder_that_begins_empty() -> None:
+    found = unit("holdfast-web.service")
+    [folder] = found["RuntimeDirectory"]  # systemd makes it at the start, and removes it at the end
+    assert found["Environment"] == [f"PROMETHEUS_MULTIPROC_DIR=/run/{folder}"]
+    assert "RuntimeDirectoryPreserve" not in found
+
+
+def test_every_worker_tells_its_metrics_at_a_port_of_its_own() -> None:
+    [setting] = unit("holdfast-worker@.service")["Environment"]
+    name, _, value = setting.partition("=")
+    assert name == "METRICS_PORT"
+    ports = [int(value.replace("%i", str(instance))) for instance in range(1, 100)]
+    assert len(set(ports)) == len(ports)
+    assert min(ports) > 1024
+    assert max(ports) < 32768, "above are those that any program may be using as its own end"
+    page = (ROOT / "docs" / "observability.md").read_text()
+    assert f"{ports[0]} for `@1`, {ports[1]} for `@2`, {ports[9]} for `@10`" in page
+
+
+def test_what_the_units_set_for_themselves_is_not_set_for_all() -> None:
+    """A value of the file wins over that of the unit."""
+    assert not {"METRICS_PORT", "PROMETHEUS_MULTIPROC_DIR"} & filled().keys()
+
+
 def test_a_bot_is_given_no_key_of_the_server() -> None:
     found = unit("holdfast-bot@.service")
     assert found["EnvironmentFile"] == ["/etc/holdfast-bots.env"]
@@ -206,6 +230,13 @@ def test_an_example_shows_variables_that_exist(path: Path) -> None:
     shown = variables(path, shown=True)
     assert len(shown) > 10
     assert shown.keys() - documented() <= {"POSTGRES_PASSWORD"}
+
+
+def test_the_example_of_a_deployment_shows_every_variable() -> None:
+    missing = documented() - variables(DEPLOY / "holdfast.env.example", shown=True).keys()
+    of_commands = {"HOST", "PORT"}  # uvicorn is told by options
+    elsewhere = {name for name in missing if name.endswith("_API_URL")}  # for tests, and servers of one's own
+    assert missing - of_commands - elsewhere == {"DEBUG", "FAULT_POINTS", "SIGNUP"}
 
 
 def test_the_defaults_that_the_example_shows_are_the_defaults() -> None:

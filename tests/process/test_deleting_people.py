@@ -14,6 +14,8 @@ from tests.process.servers import ROOT, EmbeddedServer, Stack, until
 
 pytestmark = pytest.mark.process
 SECONDS = 40.0
+#: So many that the server's own sweep is not through with all of them between two looks of the command.
+SESSIONS = 40
 
 
 def dies_deleting(stack: Stack, name: str) -> int:
@@ -32,7 +34,7 @@ async def test_a_killed_deletion_is_finished_by_the_server(tmp_path: Path) -> No
     with EmbeddedServer(tmp_path / "data") as server:
         leaving, staying = server.issue_key("leaver"), server.issue_key("stayer")
         async with Rest(server, leaving) as leaver, Rest(server, staying) as stayer:
-            sessions = [await leaver.new_session() for _ in range(4)]
+            sessions = [await leaver.new_session() for _ in range(SESSIONS)]
             kept = await stayer.new_session()
             turn = await stayer.start(kept, '/tool demo_once {"text": "mine"}\n/words 20 10')
             await leaver.start(sessions[0], '/tool demo_once {"text": "theirs"}\n/words 5000 10')

@@ -51,6 +51,8 @@ def listing(folder: Path) -> list[tuple[str, bytes]]:
         ("TURN_LEASE_SECONDS", "x"),
         ("TURN_HEARTBEAT_SECONDS", "4"),
         ("WORKER_TURNS", "0"),
+        ("AUDIT_RETENTION_DAYS", "1000000"),
+        ("USAGE_RETENTION_DAYS", "1000000"),
         ("DATABASE_URL", "mysql://127.0.0.1/db"),
         ("DATABASE_URL", "nonsense"),
         ("DATABASE_URL", "postgres://db.example.org"),

@@ -18,6 +18,7 @@ from chat import account
 from common.db import db
 from copilot.models import OperatorEntry, User
 from copilot.retention.decision import begin_deletion
+from linking.keys import issue_key
 from tests.factories import make_session
 
 pytestmark = pytest.mark.django_db
@@ -105,6 +106,14 @@ async def test_the_download_is_the_persons_archive(visitor: AsyncClient, user: U
 @pytest.mark.django_db(transaction=True)
 async def test_a_download_by_who_is_not_logged_in_is_none() -> None:
     answer = await AsyncClient().post(reverse("account-download"))
+    assert (answer.status_code, answer["Location"]) == (302, f"/login/?next={reverse('account-data')}")
+
+
+@pytest.mark.parametrize("scopes", [["approve"], ["chat"], ["chat", "approve"]])
+@pytest.mark.django_db(transaction=True)
+async def test_no_key_downloads_whatever_its_scopes(user: User, scopes: list[str]) -> None:
+    _, secret = await db(lambda: issue_key(user=user, scopes=scopes))
+    answer = await AsyncClient().post(reverse("account-download"), headers={"Authorization": f"Bearer {secret}"})
     assert (answer.status_code, answer["Location"]) == (302, f"/login/?next={reverse('account-data')}")
 
 

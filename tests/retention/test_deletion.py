@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.models import Session as Login
 from django.db import IntegrityError
 from django.test import Client
 from pytest_django import Settings
@@ -130,6 +132,24 @@ def test_what_was_approved_stays_as_nobodys(lives: tuple[Life, Life]) -> None:
         assert nothing == (None, "", "", None, None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("about", "named"),
+    [
+        ({"event": "expired", "surface": "admin", "actor": "root"}, "root"),
+        ({"event": "cancelled", "surface": "server", "actor": "root", "text": "operator"}, "root"),
+        ({"event": "cancelled", "surface": "server", "actor": "ada", "text": "stopped"}, ""),
+        ({"event": "decided", "surface": "web", "actor": "ada's former name", "text": "operator"}, ""),
+        ({"event": "expired", "surface": "admin", "actor": "ada"}, ""),
+        ({"event": "cancelled", "surface": "server", "actor": "ada", "text": "operator"}, ""),
+    ],
+)
+def test_operators_stay_named_and_the_person_does_not(user: User, about: dict[str, str], named: str) -> None:
+    """Also where the person was an operator."""
+    AuditEntry.objects.create(user=user, **about)
+    delete(user)
+    assert AuditEntry.objects.get().actor == named
+
+
 def test_an_entry_of_nobody_cannot_say_what_somebody_wrote(lives: tuple[Life, Life]) -> None:
     life, _ = lives
     entries = AuditEntry._base_manager.filter(user=life.user)
@@ -203,6 +223,25 @@ def test_somebody_whose_turn_does_not_end_keeps_nobody_else_waiting(user: User, 
     for _ in range(9):
         leaving.leaving_people()
     assert list(User.objects.values_list("pk", flat=True)) == [user.pk]
+
+
+def test_logins_are_read_a_few_at_a_time_and_each_once(
+    user: User, make_user: Callable[..., User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody's have to be read to find a person's: recovery must not wait for that."""
+    monkeypatch.setattr(deletion, "LOGINS_AT_ONCE", 2)
+    for _ in range(3):
+        Client().force_login(user)
+    others = [make_user(username=f"other-{number}") for number in range(4)]
+    for other in others:
+        Client().force_login(other)
+    begin_deletion(user.pk, by=user, operated=False)
+    read = [deletion._log_out(user) for _ in range(5)]
+    assert read == [2, 2, 2, 1, 0]
+    left = {login.get_decoded()[SESSION_KEY] for login in Login.objects.all()}
+    assert left == {str(other.pk) for other in others}
+    assert go_on(user.pk) is Progress.DONE
+    assert user.pk not in deletion._logins_read
 
 
 # --- what runs ------------------------------------------------------------------------------------

@@ -168,6 +168,14 @@ def test_sums_go_before_the_records_that_they_are_of(at: datetime, user: User) -
     assert (pruning.old_usage(), UsageRecord.objects.count()) == (1, 0)
 
 
+def test_the_sums_of_many_years_go_too(at: datetime, user: User) -> None:
+    """When it is decided after years: no statement grows with them."""
+    days = (date(2020, 1, 1) + each * DAY for each in range(1200))
+    UsageCounter.objects.bulk_create(UsageCounter(user=user, window="day", starts_on=day) for day in days)
+    removed = [pruning.old_usage() for _ in range(7)]
+    assert (sum(removed), removed[-1]) == (1200, 0)
+
+
 def test_windows_that_are_kept_no_longer_are_not_compared_with_their_records(at: datetime, user: User) -> None:
     used(user, MONDAY - 8 * DAY, cost_microdollars=5, aside=uuid.uuid4(), fence=0)
     assert reconcile(user.pk) == []
