@@ -106,7 +106,8 @@ def _of_ended_turns() -> QuerySet[UsageRecord, Any]:
 
 @prepared
 def _reserving(turn_id: Any) -> QuerySet[Turn, tuple[int, datetime]]:
-    return Turn.objects.filter(pk=turn_id, reserved__gt=0).values_list("reserved", "created_at")
+    live = Turn.objects.filter(pk=turn_id, reserved__gt=0, finished_at__isnull=True)
+    return live.values_list("reserved", "created_at")
 
 
 @prepared_update

@@ -123,6 +123,15 @@ def test_what_was_held_for_another_reason_is_not_held_for_the_limit(session: Ses
     assert "waiting_for" not in objects.message_object(held)
 
 
+def test_code_that_knows_no_limit_can_deliver_what_is_held_for_one(session: Session, holder: Holder) -> None:
+    """As during an update, or when it is taken back: it writes only the columns that it knows."""
+    message = accept(session).message
+    use(holder, LIMIT)
+    holder.answer()
+    Message.objects.filter(pk=message.pk).update(held=False)
+    assert (fresh(message).held, fresh(message).held_until is not None) == (False, True)
+
+
 def test_a_stray_that_the_sweep_finds_is_held(user: User, session: Session, holder: Holder) -> None:
     message = accept(session).message
     spend(user, LIMIT)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db.models import F
+from django.utils import timezone
 from pytest_django import Settings
 
 from common.errors import UsageLimit
@@ -19,6 +20,7 @@ from copilot.turns.finish import failed
 from copilot.turns.sessions import delete_session
 from copilot.usage import reservations
 from copilot.usage.reservations import TYPICAL, typical_cost
+from copilot.usage.tally import reconcile
 from copilot.usage.windows import windows_of
 from tests.factories import accept, backdate, expire_lease, fresh, make_running, make_session, make_turn
 from tests.turns.racing import guarded, race
@@ -123,6 +125,22 @@ def test_every_end_gives_back_the_rest(user: User, settings: Settings, end: str)
     assert untrue() == []
     use(holder, 40, call=2)  # its worker tells of a call that it still made
     assert (reserved(user), counted(user)["week"][0]) == ({0}, 340)
+    assert untrue() == []
+
+
+@pytest.mark.django_db
+def test_code_from_before_reservations_can_end_a_turn_that_has_one(user: User) -> None:
+    """As during an update, or when it is taken back. What it leaves is mended once and given back by nobody."""
+    holder = make_running(make_session(user))
+    ended = {"status": "failed", "outcome": "quota", "finished_at": timezone.now(), "last_seq": 1}
+    Turn.objects.filter(pk=holder.turn.pk).update(worker=None, heartbeat_at=None, **ended)
+    assert holder.turn.reserved == TYPICAL
+    assert {each.rule for each in untrue()} == {"reserved_is_of_live_turns"}
+    reconcile(user.pk)
+    use(holder, 300)
+    assert (reserved(user), counted(user)["day"][0]) == ({0}, 300)
+    delete_session(user=user, session_id=holder.claim.session_id)
+    assert reserved(user) == {0}
     assert untrue() == []
 
 
