@@ -24,6 +24,7 @@ from copilot.usage.tally import reconcile
 from copilot.usage.windows import windows_of
 from tests.factories import accept, backdate, expire_lease, fresh, make_running, make_session, make_turn
 from tests.turns.racing import guarded, race
+from tests.usage.records import spend_at_random
 from tests.usage.spending import counted, spend, untrue, use
 
 PLENTY = 100 * TYPICAL
@@ -62,6 +63,18 @@ def test_a_turn_costs_what_those_of_its_person_did(user: User, other_user: User)
     use(make_running(make_session(user)), 1_000_000)  # not ended: it may come to more
     spend(user, 1_000_000)  # no turn
     assert typical_cost(user.pk, "demo/demo") == 100
+
+
+@pytest.mark.django_db
+def test_no_more_is_read_than_the_newest_records(user: User, other_user: User) -> None:
+    """However much somebody used outside of turns that still are."""
+    run_for(user, 100)
+    run_for(other_user, 900)
+    spend_at_random([user], reservations.OWN_RECORDS, 1)
+    UsageRecord.objects.filter(turn=None).update(created_at=timezone.now() + timedelta(minutes=1))
+    assert typical_cost(user.pk, "demo/demo") == 500, "everybody's: the person's newest tell nothing"
+    spend_at_random([other_user], reservations.ALL_RECORDS, 2)
+    assert typical_cost(user.pk, "demo/demo") == TYPICAL
 
 
 @pytest.mark.django_db
