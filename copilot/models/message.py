@@ -84,7 +84,8 @@ class Message(models.Model):
     after_step = models.PositiveIntegerField(null=True, default=None)
     #: Queued, and not delivered by itself: the turn before it did not complete.
     held = models.BooleanField(default=False)
-    #: Held because a usage limit was reached: until when that lasts, unless an operator lifts it before.
+    #: Held because a usage limit was reached: until when that lasts, unless an operator lifts it before. No
+    #: constraint ties it to ``held``: code that does not know it, as during an update, delivers and leaves it.
     held_until = models.DateTimeField(null=True, default=None)
     client_id = models.CharField(max_length=128, null=True, default=None)  # noqa: DJ001 - null is "none given"
     #: Digest of the request that sent it, to tell a repetition from a reused ``client_id``.
@@ -114,9 +115,6 @@ class Message(models.Model):
                 name="message_open_is_an_answer", condition=~Q(state="open") | Q(role="assistant")
             ),
             models.CheckConstraint(name="message_held_is_queued", condition=Q(held=False) | Q(state="queued")),
-            models.CheckConstraint(
-                name="message_waits_for_limit_held", condition=Q(held_until__isnull=True) | Q(held=True)
-            ),
             models.CheckConstraint(
                 name="message_delivery_is_known", condition=Q(delivery__in=["asap", "next", "interrupt"])
             ),

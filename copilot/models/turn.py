@@ -178,7 +178,8 @@ class Turn(models.Model):
     context_estimated = models.BooleanField(default=False, db_default=False)
 
     #: What it may still cost, in microdollars: held back from its person's limits, in the windows in which it was
-    #: created, until it ends. None while there is no limit.
+    #: created, until it ends. None while there is no limit. What stands here of a turn that has ended means
+    #: nothing, and no constraint forbids it: code that knows no reservations, as during an update, leaves it.
     reserved = models.PositiveBigIntegerField(default=0, db_default=0)
 
     stop_requested_at = models.DateTimeField(null=True, default=None)
@@ -228,9 +229,6 @@ class Turn(models.Model):
                 name="turn_action_iff_waiting",
                 condition=Q(status="requires_action", action_id__isnull=False)
                 | Q(~Q(status="requires_action"), action_id__isnull=True),
-            ),
-            models.CheckConstraint(
-                name="turn_reserves_while_live", condition=Q(reserved=0) | Q(finished_at__isnull=True)
             ),
         ]
         indexes = [

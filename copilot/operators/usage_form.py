@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 
 from common.errors import NotFound
 from copilot.people import find_person
@@ -17,6 +18,8 @@ RECENT = (7, 30, 90)
 DEFAULT_DAYS = 30
 #: The longest period: a bar for each day of it has to be seen.
 DAYS_MAX = 366
+#: Far from the first and the last day that there can be, from which no period can be counted.
+_POSSIBLE = (MinValueValidator(date(1970, 1, 1)), MaxValueValidator(date(2999, 12, 31)))
 
 
 class _Day(forms.DateInput):
@@ -32,8 +35,8 @@ class SelectionForm(forms.Form):
     """A period, either ``days`` that end today or from ``since`` to ``until``; whose calls, and of which model."""
 
     days = forms.TypedChoiceField(choices=[(days, days) for days in RECENT], coerce=int, required=False)
-    since = forms.DateField(label="From", required=False, widget=_Day)
-    until = forms.DateField(label="To", required=False, widget=_Day)
+    since = forms.DateField(label="From", required=False, widget=_Day, validators=_POSSIBLE)
+    until = forms.DateField(label="To", required=False, widget=_Day, validators=_POSSIBLE)
     user = forms.CharField(label="Person", required=False, max_length=254)
     model = forms.CharField(label="Model", required=False, max_length=200)
 

@@ -318,7 +318,8 @@ def _was_asked_for_again(answer: Message) -> bool:
 
 def _refusal(turn: Turn, ending: Ending, waiting: Sequence[Message]) -> UsageLimit | None:
     """Return the usage limit that what waits is going to be held for, if that can be told already."""
-    if ending.status != Turn.Status.COMPLETED or all(message.held for message in waiting):
+    limited = ending.status == Turn.Status.COMPLETED or ending.outcome == "usage_limit"
+    if not limited or all(message.held for message in waiting):
         return None
     return refusal_of(turn.user_id, apart_from=turn.reserved)
 

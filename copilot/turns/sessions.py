@@ -172,7 +172,7 @@ def _do_delete(session: Session) -> Iterator[Turn]:
     session_id = session.id
     for child in Session.objects.locked().filter(parent=session).order_by("pk"):
         yield from _do_delete(child)
-    yield from session.turns.filter(reserved__gt=0)
+    yield from session.turns.filter(reserved__gt=0, finished_at__isnull=True)
     announce(session.id, session.user_id)
     running = session.turns.filter(status=Turn.Status.RUNNING).values_list("pk", flat=True).first()
     end = EventBatch.after_log(running) if running else None

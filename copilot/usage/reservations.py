@@ -79,8 +79,8 @@ def typical_cost(user_id: Any, model: str) -> int:
     """Return what a turn with this model costs on average: the person's latest, else everybody's, else a guess."""
     for records in (_newest_of(user_id), _newest()):
         turns: dict[Any, int] = {}
-        for turn_id, name, cost in records:
-            if name == model:
+        for turn_id, name, cost, ended_at in records:
+            if name == model and cost is not None and ended_at is not None:
                 turns[turn_id] = turns.get(turn_id, 0) + cost
         if turns:
             return sum(turns.values()) // len(turns)
@@ -89,24 +89,25 @@ def typical_cost(user_id: Any, model: str) -> int:
 
 @prepared
 def _newest_of(user_id: Any) -> QuerySet[UsageRecord, Any]:
-    # Newest first by the index of people's records; side questions are among them, and passed over.
-    records = _of_ended_turns().filter(user_id=user_id)
-    return records.order_by("-created_at")[:OWN_RECORDS]
+    # Newest first by the index of people's records.
+    return _costs().filter(user_id=user_id).order_by("-created_at")[:OWN_RECORDS]
 
 
 @prepared
 def _newest() -> QuerySet[UsageRecord, Any]:
-    return _of_ended_turns().order_by("-pk")[:ALL_RECORDS]
+    return _costs().order_by("-pk")[:ALL_RECORDS]
 
 
-def _of_ended_turns() -> QuerySet[UsageRecord, Any]:
-    known = UsageRecord.objects.filter(turn__finished_at__isnull=False, cost_microdollars__isnull=False)
-    return known.values_list("turn_id", "model", "cost_microdollars")
+def _costs() -> QuerySet[UsageRecord, Any]:
+    # What belongs to no ended turn is passed over by who reads them: a condition here would have the database read
+    # on, through all that somebody used in chats that are gone.
+    return UsageRecord.objects.values_list("turn_id", "model", "cost_microdollars", "turn__finished_at")
 
 
 @prepared
 def _reserving(turn_id: Any) -> QuerySet[Turn, tuple[int, datetime]]:
-    return Turn.objects.filter(pk=turn_id, reserved__gt=0).values_list("reserved", "created_at")
+    live = Turn.objects.filter(pk=turn_id, reserved__gt=0, finished_at__isnull=True)
+    return live.values_list("reserved", "created_at")
 
 
 @prepared_update

@@ -123,6 +123,31 @@ def test_what_was_held_for_another_reason_is_not_held_for_the_limit(session: Ses
     assert "waiting_for" not in objects.message_object(held)
 
 
+@pytest.mark.parametrize("used", [LIMIT, LIMIT - 1], ids=["the person's", "of one turn"])
+def test_what_waits_for_a_turn_that_a_limit_ended_says_until_when_it_is_held(
+    session: Session, holder: Holder, used: int
+) -> None:
+    """That of a single turn holds nobody back afterwards: there is no time to tell."""
+    message = accept(session).message
+    use(holder, used)
+    holder.answer(ending=finish.failed("usage_limit", "It is reached."))
+    reached = used == LIMIT
+    held = fresh(message)
+    assert (held.held, held.held_until is not None) == (True, reached)
+    assert ("waiting_for" in objects.message_object(held)) == reached
+    assert states_of(holder) == ([{"state": "waiting_limit", "reason": "daily"}] if reached else [])
+    assert invariants.check() == []
+
+
+def test_code_that_knows_no_limit_can_deliver_what_is_held_for_one(session: Session, holder: Holder) -> None:
+    """As during an update, or when it is taken back: it writes only the columns that it knows."""
+    message = accept(session).message
+    use(holder, LIMIT)
+    holder.answer()
+    Message.objects.filter(pk=message.pk).update(held=False)
+    assert (fresh(message).held, fresh(message).held_until is not None) == (False, True)
+
+
 def test_a_stray_that_the_sweep_finds_is_held(user: User, session: Session, holder: Holder) -> None:
     message = accept(session).message
     spend(user, LIMIT)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db.models import F
+from django.utils import timezone
 from pytest_django import Settings
 
 from common.errors import UsageLimit
@@ -19,9 +20,11 @@ from copilot.turns.finish import failed
 from copilot.turns.sessions import delete_session
 from copilot.usage import reservations
 from copilot.usage.reservations import TYPICAL, typical_cost
+from copilot.usage.tally import reconcile
 from copilot.usage.windows import windows_of
 from tests.factories import accept, backdate, expire_lease, fresh, make_running, make_session, make_turn
 from tests.turns.racing import guarded, race
+from tests.usage.records import spend_at_random
 from tests.usage.spending import counted, spend, untrue, use
 
 PLENTY = 100 * TYPICAL
@@ -60,6 +63,18 @@ def test_a_turn_costs_what_those_of_its_person_did(user: User, other_user: User)
     use(make_running(make_session(user)), 1_000_000)  # not ended: it may come to more
     spend(user, 1_000_000)  # no turn
     assert typical_cost(user.pk, "demo/demo") == 100
+
+
+@pytest.mark.django_db
+def test_no_more_is_read_than_the_newest_records(user: User, other_user: User) -> None:
+    """However much somebody used outside of turns that still are."""
+    run_for(user, 100)
+    run_for(other_user, 900)
+    spend_at_random([user], reservations.OWN_RECORDS, 1)
+    UsageRecord.objects.filter(turn=None).update(created_at=timezone.now() + timedelta(minutes=1))
+    assert typical_cost(user.pk, "demo/demo") == 500, "everybody's: the person's newest tell nothing"
+    spend_at_random([other_user], reservations.ALL_RECORDS, 2)
+    assert typical_cost(user.pk, "demo/demo") == TYPICAL
 
 
 @pytest.mark.django_db
@@ -123,6 +138,22 @@ def test_every_end_gives_back_the_rest(user: User, settings: Settings, end: str)
     assert untrue() == []
     use(holder, 40, call=2)  # its worker tells of a call that it still made
     assert (reserved(user), counted(user)["week"][0]) == ({0}, 340)
+    assert untrue() == []
+
+
+@pytest.mark.django_db
+def test_code_from_before_reservations_can_end_a_turn_that_has_one(user: User) -> None:
+    """As during an update, or when it is taken back. What it leaves is mended once and given back by nobody."""
+    holder = make_running(make_session(user))
+    ended = {"status": "failed", "outcome": "quota", "finished_at": timezone.now(), "last_seq": 1}
+    Turn.objects.filter(pk=holder.turn.pk).update(worker=None, heartbeat_at=None, **ended)
+    assert holder.turn.reserved == TYPICAL
+    assert {each.rule for each in untrue()} == {"reserved_is_of_live_turns"}
+    reconcile(user.pk)
+    use(holder, 300)
+    assert (reserved(user), counted(user)["day"][0]) == ({0}, 300)
+    delete_session(user=user, session_id=holder.claim.session_id)
+    assert reserved(user) == {0}
     assert untrue() == []
 
 

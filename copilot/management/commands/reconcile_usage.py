@@ -26,7 +26,7 @@ class Command(OperatorCommand):
     help = (
         "Add up the usage records and the reservations of live turns, print each counter that says something "
         "else, and set it right. May run beside servers and workers. There is never anything to mend unless rows "
-        "were changed by hand or restored in part."
+        "were changed by hand or restored in part, or processes of a version without counters ran beside."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
