@@ -24,7 +24,7 @@ class OperatorQuerySet(models.QuerySet["OperatorEntry"]):
 
 
 class OperatorEntry(models.Model):
-    """One act of an operator, also one that changed nothing. Never changed.
+    """One act of an operator, also one that changed nothing. Never changed once the act has ended.
 
     It outlives the accounts of who did it and of whom it was done to, and holds nothing that people wrote.
     """

@@ -2,7 +2,7 @@
 
 Each act takes the ids of any number of turns and does what is possible: a turn that does not fit any more, or that
 somebody else has changed meanwhile, is left as it is and not counted. One that fails is logged and keeps no other
-waiting. Each act is recorded with its operator.
+waiting. Each act is recorded with its operator before it begins, and with what came of it when it ends.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from common.errors import Busy
 from copilot.diagnostics.categories import rows_of
 from copilot.events.log import EventBatch, from_outside
 from copilot.models import Session, Turn, User
-from copilot.operators.audit import record
+from copilot.operators import audit
 from copilot.turns.dispatch import REDISPATCH_SECONDS, dispatch, run_here
 from copilot.turns.finish import Ending, cancelled, do_finish, failed
 from copilot.turns.journal import journal
-from copilot.turns.stops import request_stops, settle_with_children
+from copilot.turns.stops import CHUNK, request_stops, settle_with_children
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +56,10 @@ def stop(turn_ids: Iterable[uuid.UUID], *, operator: User, category: str = "") -
     hears of it, and at the latest when it is taken from it.
     """
     with _recorded("stop", turn_ids, operator, category) as (ids, outcome):
-        asked = request_stops(ids, reason="operator")
-        outcome.affected = len(asked)
+        asked: dict[uuid.UUID, bool] = {}
+        for start in range(0, len(ids), CHUNK):
+            asked |= request_stops(ids[start : start + CHUNK], reason="operator")
+            outcome.affected = len(asked)  # stored for good, also if the next ones cannot be
         unheld = [turn_id for turn_id, is_held in asked.items() if not is_held]
         for turn_id in _while_time_lasts(unheld, SETTLE_SECONDS):
             _tried(lambda pk: settle_with_children(pk, actor=operator.get_username()), turn_id)
@@ -172,20 +174,15 @@ def _while_time_lasts(ids: Sequence[uuid.UUID], seconds: float) -> Iterator[uuid
 def _recorded(
     action: str, turn_ids: Iterable[uuid.UUID], operator: User, category: str
 ) -> Iterator[tuple[list[uuid.UUID], Outcome]]:
-    """Record the act with what has come of it, also if it breaks off."""
+    """Record the act before it begins, and then what has come of it, also if it breaks off."""
     ids = list(dict.fromkeys(turn_ids))
     outcome = Outcome(requested=len(ids))
+    data = {"turns": [str(turn_id) for turn_id in ids]} if len(ids) <= NOTED_IDS else {}
+    entry = audit.begin(operator, action, category=category, requested=outcome.requested, data=data)
     try:
         yield ids, outcome
     finally:
-        record(
-            operator,
-            action,
-            category=category,
-            requested=outcome.requested,
-            affected=outcome.affected,
-            data={"turns": [str(turn_id) for turn_id in ids]} if len(ids) <= NOTED_IDS else {},
-        )
+        audit.end(entry, affected=outcome.affected)
         about = {"operator": operator.pk, "of_category": category or None}
         counts = {"requested": outcome.requested, "affected": outcome.affected}
         logger.info("operator acted", extra={"action": f"operator_{action}", **about, **counts})

@@ -7,6 +7,9 @@ from typing import Any
 from common.db import transact
 from copilot.models import OperatorEntry, User
 
+#: In the data of an entry: its act runs, or its process did not live to say what came of it.
+UNFINISHED = "unfinished"
+
 
 @transact
 def record(
@@ -40,3 +43,23 @@ def record(
         affected=affected,
         data=data or {},
     )
+
+
+def begin(
+    operator: User, action: str, *, category: str = "", requested: int = 0, data: dict[str, Any]
+) -> OperatorEntry:
+    """Note an act before anything of it is done: whatever becomes of this process, it is known who did it.
+
+    The entry says ``unfinished`` until ``end`` says what has come of the act.
+    """
+    about = {**data, UNFINISHED: True}
+    return record(operator, action, category=category, requested=requested, data=about)
+
+
+@transact
+def end(entry: OperatorEntry, *, affected: int) -> None:
+    """Note what has come of an act that was begun; after this its entry is final, too."""
+    done = {name: value for name, value in entry.data.items() if name != UNFINISHED}
+    # Past the model's own refusal, and once: what has ended is not found.
+    begun = OperatorEntry._base_manager.filter(pk=entry.pk, **{f"data__{UNFINISHED}": True})
+    begun.update(affected=affected, data=done)

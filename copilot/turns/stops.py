@@ -65,14 +65,15 @@ def _request(turn_ids: Sequence[uuid.UUID], reason: str, *, wait: bool) -> dict[
     held = Q(status=Turn.Status.RUNNING, heartbeat_at__gte=seconds_ago(settings.TURN_LEASE_SECONDS))
     rows = live.annotate(is_held=Case(When(held, then=True), default=False, output_field=BooleanField()))
     locked = rows.select_for_update(of=("self",), no_key=True, skip_locked=not wait)
-    found = dict(locked.values_list("pk", "is_held"))
+    rows_found = list(locked.values_list("pk", "is_held", "stop_reason"))
+    found = {turn_id: is_held for turn_id, is_held, _ in rows_found}
     if not found:
         return {}
     Turn.objects.filter(pk__in=found).update(
         stop_requested_at=Coalesce("stop_requested_at", db_now()),
         stop_reason=Case(When(stop_reason="", then=Value(reason)), default=F("stop_reason")),
     )
-    journal_each("stop_requested", {turn_id: {"reason": reason} for turn_id in found})
+    journal_each("stop_requested", {turn_id: {"reason": kept or reason} for turn_id, _, kept in rows_found})
     transaction.on_commit(lambda: _tell(turn_id for turn_id, is_held in found.items() if is_held), robust=True)
     return found
 

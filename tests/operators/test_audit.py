@@ -10,7 +10,9 @@ from django.test import Client
 from django.utils import timezone
 
 from copilot.models import OperatorEntry, User
+from copilot.operators import actions, audit
 from copilot.operators.audit import record
+from tests.operators.acting import make_stuck
 
 pytestmark = pytest.mark.django_db
 
@@ -49,6 +51,31 @@ def test_an_entry_outlives_who_did_it_and_whom_it_was_done_to(root: User, user: 
     root.delete()
     entry.refresh_from_db()
     assert (entry.operator, entry.operator_name, entry.target_user) == (None, "root", target)
+
+
+def test_an_act_is_noted_before_anything_of_it_is_done(root: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who acted is known, also when the process does not live to say what came of it."""
+    turn = make_stuck()
+    seen: list[tuple[Any, ...]] = []
+
+    def look(*args: Any) -> bool:
+        seen.append(OperatorEntry.objects.values_list("operator_name", "affected", "data").get())
+        return True
+
+    monkeypatch.setattr(actions, "_give_up", look)
+    actions.cleanup([turn.pk], operator=root)
+    about = {"turns": [str(turn.pk)]}
+    assert seen == [("root", 0, {**about, "unfinished": True})]
+    entry = OperatorEntry.objects.get()
+    assert (entry.affected, entry.data) == (1, about)
+
+
+def test_an_act_ends_once(root: User) -> None:
+    entry = audit.begin(root, "stop", requested=3, data={})
+    audit.end(entry, affected=2)
+    audit.end(entry, affected=3)
+    entry.refresh_from_db()
+    assert (entry.requested, entry.affected, entry.data) == (3, 2, {})
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from common.errors import Busy
 from copilot.models import OperatorEntry, Turn, User
+from copilot.operators import actions
 from copilot.operators.api.actions import IDS_MAX
+from copilot.turns import stops
 from linking.keys import issue_key
 from tests.api.conftest import Api
 from tests.factories import fresh, make_running, make_turn, make_user
@@ -165,6 +168,24 @@ def test_a_single_turn_that_is_not_queued_cannot_be_requeued(api: Api, make: Cal
 def test_a_single_turn_that_does_not_fit_is_not_cleaned_up(api: Api) -> None:
     running = make_running()
     assert post(api, "cleanup", {"ids": names(running)}) == (200, {"affected": 0, "requested": 1})
+
+
+@pytest.mark.parametrize(
+    ("action", "module", "step"),
+    [("stop", stops, "_request"), ("requeue", actions, "_make_due"), ("cleanup", actions, "_give_up")],
+)
+def test_a_single_turn_that_somebody_is_at_work_on_is_not_said_to_be_gone(
+    api: Api, action: str, module: Any, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = make_stuck()
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise Busy
+
+    monkeypatch.setattr(module, step, fail)
+    status, body = post(api, action, {"ids": names(turn)})
+    assert (status, body["code"]) == (503, "busy")
+    assert acts() == [("olga", action, "", 1, 0)], "it was tried"
 
 
 # --- what is refused ----------------------------------------------------------------------------

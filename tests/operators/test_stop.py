@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from approvals.models import Action, AuditEntry
 from approvals.signals import StaleAction
 from common.errors import Busy
 from copilot.events import publish
-from copilot.models import Session, Turn, User
+from copilot.models import Session, Turn, TurnLog, User
 from copilot.operators import actions
 from copilot.operators.actions import stop
 from copilot.sweep import sweep
@@ -109,6 +110,7 @@ def test_a_turn_that_a_person_stopped_before_keeps_that_reason(operator: User) -
     Turn.objects.update(stop_requested_at=asked_at, stop_reason="stopped")
     assert stop(ids(holder), operator=operator).affected == 1
     assert (holder.turn.stop_requested_at, holder.turn.stop_reason) == (asked_at, "stopped")
+    assert TurnLog.objects.get(turn=holder.turn, kind="stop_requested").data == {"reason": "stopped"}
 
 
 def test_who_has_ended_and_who_never_was_is_not_counted(operator: User) -> None:
@@ -233,6 +235,25 @@ def test_requests_that_cannot_be_stored_are_not_counted(operator: User, monkeypa
     monkeypatch.setattr(stops, "_request", fail)
     assert stop(ids(*turns), operator=operator).affected == 1
     assert [fresh(turn).status for turn in turns] == ["queued", "cancelled"]
+    assert acts() == [("olga", "stop", "", 2, 1)]
+
+
+def test_what_was_stored_before_the_database_gave_up_is_counted(
+    operator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = make_queued(), make_queued()
+    request = stops._request
+
+    def fail(turn_ids: Any, reason: str, *, wait: bool) -> Any:
+        if second.pk in turn_ids:
+            raise OperationalError("canceling statement due to statement timeout")
+        return request(turn_ids, reason, wait=wait)
+
+    monkeypatch.setattr(stops, "_request", fail)
+    monkeypatch.setattr(actions, "CHUNK", 1)
+    with pytest.raises(OperationalError):
+        stop(ids(first, second), operator=operator)
+    assert [fresh(turn).stop_reason for turn in (first, second)] == ["operator", ""]
     assert acts() == [("olga", "stop", "", 2, 1)]
 
 

@@ -12,12 +12,12 @@ from rest_framework.response import Response
 
 from common.apidocs import errors, found
 from common.bodies import Body, Text
-from common.errors import Forbidden, Invalid, NotFound, invalid
+from common.errors import Busy, Forbidden, Invalid, NotFound, invalid
 from common.ids import as_uuid
 from common.rest import caller_of
 from copilot.diagnostics.categories import CATEGORIES, rows_of
 from copilot.models import Turn
-from copilot.operators.actions import ACTIONS
+from copilot.operators.actions import ACTIONS, fitting
 from copilot.operators.api.base import OperatorView
 from copilot.operators.permission import OPERATE_TURNS, may_operate
 
@@ -67,6 +67,7 @@ class ActView(OperatorView):
             Forbidden: without the permission to operate turns.
             Invalid: ``invalid``, ``unknown_field``; ``not_allowed``: never done to this category.
             NotFound: the only turn that was named is not there, or not queued where it is to be requeued.
+            Busy: it is there, and somebody was at work on it all the time.
         """
         operator = caller_of(request).user
         if not may_operate(operator):
@@ -155,7 +156,9 @@ def _ids(given: list[str]) -> list[uuid.UUID]:
 
 
 def _check_fits(action: str, turn_id: uuid.UUID) -> None:
-    """Tell whoever named a single turn that it is not there to be acted on."""
+    """Tell whoever named a single turn, to which nothing was done, that it is not there; or to try again."""
+    if fitting(action).filter(pk=turn_id).exists():
+        raise Busy
     if action == "requeue":
         raise NotFound("There is no such turn in the queue.")
     if action == "stop" and not Turn.objects.filter(pk=turn_id).exists():
