@@ -30,8 +30,8 @@ def _of_queue(measured: Metrics) -> Iterator[str]:
     if queued > 2 * depth + _APART and free:
         yield (
             f"{queued} turns are queued and {free} slots are free, but the broker holds only {depth} hints. "
-            "Unless their people run as many turns as they may (TURNS_PER_USER_MAX), some may have been lost. The sweep "
-            "repeats them; if this stays, look at the broker."
+            "Unless their people run as many turns as they may (TURNS_PER_USER_MAX), some may have been lost. "
+            "The sweep repeats them; if this stays, look at the broker."
         )
     if depth > 2 * queued + _APART:
         yield (
