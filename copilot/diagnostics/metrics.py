@@ -170,7 +170,8 @@ def _stranded_messages() -> int:
 
 
 def _oldest_running() -> float | None:
-    running = Turn.objects.filter(status=Turn.Status.RUNNING).with_beginning().with_time()
+    running = Turn.objects.filter(status=Turn.Status.RUNNING, claimed_at__isnull=False)
+    running = running.with_beginning().with_time()
     turn = running.order_by(F("beginning")).first()
     return round((turn.running_ms + ran_ms(turn)) / 1000, 3) if turn else None
 

@@ -21,6 +21,7 @@ from approvals.signals import StaleAction
 from common.db import seconds_ago, transact
 from common.errors import Busy
 from copilot.diagnostics.categories import rows_of
+from copilot.diagnostics.invalid import invalid_turns
 from copilot.events.log import EventBatch, from_outside
 from copilot.models import Session, Turn, User
 from copilot.operators import audit
@@ -174,13 +175,17 @@ def _while_time_lasts(ids: Sequence[uuid.UUID], seconds: float) -> Iterator[uuid
 def _recorded(
     action: str, turn_ids: Iterable[uuid.UUID], operator: User, category: str
 ) -> Iterator[tuple[list[uuid.UUID], Outcome]]:
-    """Record the act before it begins, and then what has come of it, also if it breaks off."""
+    """Record the act before it begins, and then what has come of it, also if it breaks off.
+
+    Invalid turns are asked for and never touched: somebody has to look at each.
+    """
     ids = list(dict.fromkeys(turn_ids))
+    invalid = set(invalid_turns().values_list("pk", flat=True))
     outcome = Outcome(requested=len(ids))
     data = {"turns": [str(turn_id) for turn_id in ids]} if len(ids) <= NOTED_IDS else {}
     entry = audit.begin(operator, action, category=category, requested=outcome.requested, data=data)
     try:
-        yield ids, outcome
+        yield [turn_id for turn_id in ids if turn_id not in invalid], outcome
     finally:
         audit.end(entry, affected=outcome.affected)
         about = {"operator": operator.pk, "of_category": category or None}
