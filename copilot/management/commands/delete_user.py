@@ -11,6 +11,7 @@ from django.core.management.base import CommandError
 
 from common.db import release_connections
 from common.errors import AppError
+from common.faults import reach
 from copilot.management.base import OperatorCommand
 from copilot.models import File, Session, User
 from copilot.retention.decision import begin_deletion
@@ -49,6 +50,7 @@ class Command(OperatorCommand):
             begin_deletion(user.pk, by=None, operated=True)
         except AppError as error:
             raise CommandError(error.detail) from error
+        reach("person_leaves")
         self._finish(user.pk)
         self.stdout.write(f"Deleted: {user.get_username()}.")
 
